@@ -1,0 +1,15 @@
+# What is checked before a change is merged; .ci/run does the same and more.
+check: fmt clippy doc test
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --locked --all-targets --all-features -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --all-features
+
+test:
+    cargo test
+    cargo test --features conformance --test conformance

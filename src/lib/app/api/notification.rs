@@ -1,0 +1,59 @@
+//! The notification service: mail.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Operation, Service, client::GateAddress};
+
+/// Mail to users.
+pub const NOTIFICATION: Service = Service::new("notification-service")
+    .with_subject("notification")
+    .with_deployment("NotificationService");
+
+/// Prepares a welcome mail, asks the gate, and sends it if the gate says so.
+#[derive(Debug)]
+pub struct SendWelcomeEmail;
+
+/// Asks for a welcome mail.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SendWelcomeEmailRequest {
+    /// One value a registration; the mail's Message-ID is made of it.
+    pub registration_id: String,
+    /// Whom to greet.
+    pub name: String,
+    /// Where to.
+    pub email: String,
+    /// Who says whether the user exists by now.
+    pub gate: GateAddress,
+}
+
+/// How a mail went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Where it is.
+    pub status: MailStatus,
+    /// The same in words, or the greeting that was sent.
+    pub message: String,
+    /// Where to.
+    pub recipient: String,
+}
+
+/// Where a mail is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailStatus {
+    /// The mail server, or the mail folder, has it.
+    Sent,
+    /// It was let through and is on its way.
+    Queued,
+    /// It could not be sent.
+    Failed,
+    /// The gate said no: the registration did not happen.
+    Aborted,
+}
+
+impl Operation for SendWelcomeEmail {
+    const SERVICE: Service = NOTIFICATION;
+    const NAME: &'static str = "send_welcome_email";
+    type Request = SendWelcomeEmailRequest;
+    type Reply = Notification;
+}

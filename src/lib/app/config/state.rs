@@ -1,0 +1,103 @@
+//! The state folder, `.nats-serve/` in the current directory: what lies where, and who runs here.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+pub(crate) const FOLDER: &str = ".nats-serve";
+pub(crate) const SPANS: &str = ".nats-serve/spans";
+pub(crate) const MAILS: &str = ".nats-serve/mails";
+pub(crate) const DATABASE: &str = ".nats-serve/nats-serve.db";
+pub(crate) const NATS_CONFIG: &str = ".nats-serve/nats-server.conf";
+pub(crate) const NATS_PORTS: &str = ".nats-serve/nats-ports";
+const LOCK: &str = ".nats-serve/up.lock";
+const RUN_FILE: &str = ".nats-serve/run.json";
+
+/// What a running `up` tells the other programs in its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunFile {
+    pub(crate) nats_url: String,
+    /// Of `up` itself, for whoever wants to signal it.
+    pub(crate) pid: u32,
+    /// Where its services keep things, so that a replica from a second terminal keeps them there too.
+    pub(crate) database_url: String,
+    pub(crate) mails_dir: PathBuf,
+    pub(crate) spans_dir: PathBuf,
+}
+
+impl RunFile {
+    /// Reads what the last `up` in this folder wrote; `None` where there was none.
+    pub(crate) fn read() -> anyhow::Result<Option<Self>> {
+        match fs::read(RUN_FILE) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+                format!("{RUN_FILE} can't be read; remove it and start `nats-serve up` again")
+            })?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{RUN_FILE} can't be read")),
+        }
+    }
+
+    /// Replaces the file in one step, so that nobody reads half of it.
+    ///
+    /// The URL may hold a password, so it is for its owner alone.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        let next = format!("{RUN_FILE}.new");
+        let bytes = serde_json::to_vec(self)?;
+        let mut private = OpenOptions::new();
+        private.write(true).create(true).truncate(true).mode(0o600);
+        private
+            .open(&next)
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&next, RUN_FILE))
+            .with_context(|| format!("{RUN_FILE} can't be written"))
+    }
+}
+
+/// Returns where to keep something: as it was set, else where the running system of this folder keeps it,
+/// else the default.
+pub(super) fn place<T: Clone>(
+    set: Option<&T>,
+    of_running_system: fn(RunFile) -> T,
+    default: impl Into<T>,
+) -> anyhow::Result<T> {
+    match set {
+        Some(set) => Ok(set.clone()),
+        None => Ok(RunFile::read()?.map_or_else(|| default.into(), of_running_system)),
+    }
+}
+
+/// The folder, held by this process alone until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _lock: File,
+}
+
+impl Held {
+    pub(crate) fn take() -> anyhow::Result<Self> {
+        let place = || {
+            let here = std::env::current_dir().unwrap_or_default();
+            format!("{}", here.join(FOLDER).display())
+        };
+        fs::create_dir_all(FOLDER)
+            .and_then(|()| File::create(LOCK))
+            .with_context(|| {
+                format!("can't write {}; change to a folder that you may write to", place())
+            })
+            .and_then(|lock| match lock.try_lock() {
+                Ok(()) => Ok(Self { _lock: lock }),
+                Err(TryLockError::WouldBlock) => bail!(
+                    "{} is in use by another `nats-serve up`; stop that one, or start this one in another folder",
+                    place()
+                ),
+                Err(TryLockError::Error(error)) => {
+                    Err(error).with_context(|| format!("can't lock {}", place()))
+                }
+            })
+    }
+}

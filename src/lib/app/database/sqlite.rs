@@ -1,0 +1,230 @@
+//! The SQLite store: one file, one host.
+//!
+//! WAL lets readers go on while one writes. SQLite has one writer at a time, and several connections
+//! that want to write starve one another, so each process has one writing connection and queues for
+//! it; between processes a short busy timeout decides, and beyond it the answer is `unavailable`.
+
+mod writer;
+
+use std::{fs::File, path::Path, str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    },
+};
+
+use writer::Writer;
+
+use crate::{
+    Status,
+    app::api::{
+        User,
+        database::{Preferences, ProfileData, UserRecord},
+    },
+};
+
+/// How long SQLite itself waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a request waits for a connection of the pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+const READERS: u32 = 4;
+
+/// Reads and writes users; clones share the connections.
+#[derive(Debug, Clone)]
+pub(super) struct Sqlite {
+    readers: SqlitePool,
+    writer: Writer,
+    writing: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the file, made new if need be, and brings its tables up to date.
+    pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
+        // Not the URL itself in the message: one of another kind may hold a password.
+        if !url.starts_with("sqlite://")
+            || [":memory:", "mode=memory"]
+                .iter()
+                .any(|memory| url.contains(memory))
+        {
+            bail!("DATABASE_URL names no SQLite file; write sqlite:// and a path");
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A registration that was answered survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let file = options.get_filename().to_owned();
+        let opening = format!("opening {}", file.display());
+        let pool = |size| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        // Switching to WAL and migrating want the file alone; ten replicas may start together, and
+        // sqlx has no lock for SQLite.
+        let lock = tokio::task::spawn_blocking(move || lock_beside(&file)).await??;
+        let writing = pool(1).connect_with(options.clone()).await;
+        let writing = writing.context(opening)?;
+        sqlx::migrate!("src/lib/app/database/migrations")
+            .run(&writing)
+            .await
+            .context("the tables can't be brought up to date")?;
+        drop(lock);
+        let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        Ok(Self {
+            readers,
+            writer: Writer::start(writing.clone()),
+            writing,
+        })
+    }
+
+    /// Reads a user; an id that is no number is nobody's.
+    pub(super) async fn user(&self, id: &str) -> Result<UserRecord, Status> {
+        let unknown = || Status::not_found("no user has this id");
+        let number: i64 = id.parse().map_err(|_| unknown())?;
+        if number.to_string() != id {
+            return Err(unknown());
+        }
+        let row = sqlx::query(
+            "SELECT id, name, email, last_login, theme, notifications FROM users WHERE id = ?",
+        )
+        .bind(number)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(|error| status(&Arc::new(error)))?;
+        record(&row.ok_or_else(unknown)?).map_err(|error| status(&Arc::new(error)))
+    }
+
+    /// Stores a user. The row is committed when this returns.
+    pub(super) async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
+        self.writer.create(name, email).await
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writing.close().await;
+    }
+}
+
+/// The form in which addresses are compared. Mail servers treat case alike in practice, so an address
+/// registers once in whatever case it is typed.
+fn normalised(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// Waits for the file's owner of the moment; the lock goes with the handle, even if the process dies.
+fn lock_beside(file: &Path) -> anyhow::Result<File> {
+    let path = file.with_extension("lock");
+    let lock = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+    lock.lock()
+        .with_context(|| format!("can't lock {}", path.display()))?;
+    Ok(lock)
+}
+
+fn record(row: &SqliteRow) -> Result<UserRecord, sqlx::Error> {
+    Ok(UserRecord {
+        user: User {
+            id: row.try_get::<i64, _>("id")?.to_string(),
+            name: row.try_get("name")?,
+            email: row.try_get("email")?,
+        },
+        profile_data: ProfileData {
+            last_login: row.try_get("last_login")?,
+            preferences: Preferences {
+                theme: row.try_get("theme")?,
+                notifications: row.try_get("notifications")?,
+            },
+        },
+    })
+}
+
+/// What a database error means to the caller; its words stay here, they may quote values.
+///
+/// It may have hit several callers, so each gets a share.
+fn status(error: &Arc<sqlx::Error>) -> Status {
+    /// <https://www.sqlite.org/rescode.html>: SQLITE_BUSY, SQLITE_LOCKED and their extensions.
+    fn is_busy(code: &str) -> bool {
+        code.parse()
+            .is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6))
+    }
+    let code = error.as_database_error().and_then(|error| error.code());
+    let busy =
+        matches!(**error, sqlx::Error::PoolTimedOut) || code.is_some_and(|code| is_busy(&code));
+    if busy {
+        Status::unavailable("the database is busy").with_source(Arc::clone(error))
+    } else {
+        Status::internal(Arc::clone(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+
+    async fn store() -> (tempfile::TempDir, Sqlite) {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("test.db").display());
+        (dir, Sqlite::open(&url).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_users_are_there_from_the_start() {
+        let (_dir, store) = store().await;
+        let alice = store.user("1").await.unwrap();
+        assert_eq!("alice@example.com", alice.user.email);
+        assert_eq!(
+            Some("2024-08-29T10:00:00Z"),
+            alice.profile_data.last_login.as_deref()
+        );
+        for nobody in [
+            "0",
+            "4",
+            "-1",
+            "x",
+            "",
+            "+1",
+            "01",
+            "1 OR 1=1",
+            "99999999999999999999",
+        ] {
+            assert_eq!(
+                Code::NotFound,
+                store.user(nobody).await.unwrap_err().code(),
+                "{nobody}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_registers_once_in_whatever_case() {
+        let (_dir, store) = store().await;
+        let david = store.create("David", "David@Example.com").await.unwrap();
+        assert_eq!(("4", "David@Example.com"), (&*david.id, &*david.email));
+        let again = store
+            .create("Other", "dAVID@eXAMPLE.COM")
+            .await
+            .unwrap_err();
+        assert_eq!(Code::Conflict, again.code());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn ten_replicas_may_start_together_on_a_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("test.db").display());
+        let stores: Vec<_> = (0..10)
+            .map(|_| {
+                let url = url.clone();
+                tokio::spawn(async move { Sqlite::open(&url).await })
+            })
+            .collect();
+        for store in stores {
+            assert!(store.await.unwrap().unwrap().user("3").await.is_ok());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Mails as `.eml` files, for whoever has no mail server.
+//!
+//! A mail is written under a hidden name and gets its own by a rename, so nobody ever reads half of
+//! one, and what the gate refuses was never there.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tokio::task::spawn_blocking;
+
+use crate::Status;
+
+#[derive(Debug, Clone)]
+pub(super) struct MailFolder(PathBuf);
+
+/// A mail that is complete on disk and not yet sent. Dropping it takes it back.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    hidden: PathBuf,
+    sent: PathBuf,
+}
+
+impl MailFolder {
+    /// Makes the folder if need be, and sees that it can be written.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let probe = path.join(format!(".probe-{}", std::process::id()));
+        File::create(&probe)?;
+        fs::remove_file(&probe)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Writes a mail that nobody sees yet.
+    pub(super) async fn prepare(&self, id: &str, mail: Vec<u8>) -> Result<Prepared, Status> {
+        // Ids are made by our own services, but they came over a wire and become a file name.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) {
+            return Err(Status::invalid(
+                "the registration id is malformed",
+                Vec::new(),
+            ));
+        }
+        let prepared = Prepared {
+            hidden: self.0.join(format!(".{id}.eml")),
+            sent: self.0.join(format!("{id}.eml")),
+        };
+        let (folder, path) = (self.0.clone(), prepared.hidden.clone());
+        blocking(move || {
+            // Somebody may have cleaned up.
+            fs::create_dir_all(folder)?;
+            let mut file = File::create(path)?;
+            file.write_all(&mail)?;
+            file.sync_all()
+        })
+        .await?;
+        Ok(prepared)
+    }
+}
+
+impl Prepared {
+    /// Makes the mail appear.
+    pub(super) async fn send(self) -> Result<(), Status> {
+        let (hidden, sent) = (self.hidden.clone(), self.sent.clone());
+        blocking(move || fs::rename(hidden, sent)).await
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Gone after it was sent; else a crash may leave the hidden file behind, which nobody reads.
+        let _ = fs::remove_file(&self.hidden);
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Status> {
+    let failed = |error| Status::unavailable("the mail can't be written").with_source(error);
+    spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+        .and_then(|result| result)
+        .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_mail_appears_when_it_is_sent_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = MailFolder::open(dir.path()).unwrap();
+        let prepared = folder.prepare("r1", b"mail".to_vec()).await.unwrap();
+        assert_eq!([".r1.eml"].as_slice(), names(dir.path()));
+        prepared.send().await.unwrap();
+        assert_eq!(["r1.eml"].as_slice(), names(dir.path()));
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_not_sent_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = MailFolder::open(dir.path()).unwrap();
+        drop(folder.prepare("r1", b"mail".to_vec()).await.unwrap());
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_id_is_no_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = MailFolder::open(dir.path()).unwrap();
+        for id in ["", "../r1", "a/b", ".", "a\0b"] {
+            assert!(folder.prepare(id, Vec::new()).await.is_err(), "{id:?}");
+        }
+    }
+}

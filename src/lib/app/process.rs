@@ -1,0 +1,118 @@
+//! The steps of every service's main, once: settings, telemetry, connection, serving, leaving.
+
+use std::{io::Write, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::config::Common;
+use crate::{Client, Instance, Replica, Service, Shutdown, replica, telemetry};
+
+/// What a service is given to serve with.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) client: Client,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) limits: replica::Limits,
+    pub(crate) latency: Latency,
+    supervised: bool,
+}
+
+/// The line by which a supervised service says that it is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) instance: String,
+    /// Where HTTP is answered, if it is.
+    pub(crate) http: Option<SocketAddr>,
+}
+
+/// Runs a service from start to end.
+pub(crate) fn run(
+    service: Service,
+    common: &Common,
+    limits: replica::Limits,
+    serve: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let options = common.nats.options()?;
+    let instance = Instance::new(service);
+    let telemetry = telemetry::init(&instance, &common.telemetry.config(common.supervised)?)?;
+    telemetry::log_panics();
+    // One thread: a process is a replica, and more of them use more cores.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime can't be started")?;
+    let result = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("signals can't be handled")?;
+        if common.supervised {
+            shutdown.also_when_stdin_closes();
+        }
+        serve(Process {
+            client: Client::connect(&instance, options).await?,
+            shutdown,
+            limits: common.limits.over(limits),
+            latency: Latency(common.simulated_latency),
+            supervised: common.supervised,
+        })
+        .await
+    });
+    // Nothing may record any more when the last spans are written.
+    drop(runtime);
+    telemetry.shutdown();
+    result
+}
+
+impl Process {
+    /// Serves a replica until the process is told to leave.
+    pub(crate) async fn serve(&self, replica: Replica) -> anyhow::Result<()> {
+        self.serve_at(replica, None).await
+    }
+
+    /// The same, for a process that answers HTTP too.
+    pub(crate) async fn serve_at(
+        &self,
+        replica: Replica,
+        http: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let running = tokio::select! {
+            () = self.shutdown.requested() => return Ok(()),
+            running = replica.with_limits(self.limits).start() => running?,
+        };
+        self.announce(http);
+        running.until(&self.shutdown).await;
+        Ok(())
+    }
+
+    fn announce(&self, http: Option<SocketAddr>) {
+        let instance = self.client.instance();
+        let ready = Ready {
+            instance: instance.id().to_owned(),
+            http,
+        };
+        if self.supervised {
+            let line = serde_json::to_string(&ready).unwrap_or_default();
+            // A supervisor that is gone has closed our standard input as well.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+        let at = http
+            .map(|http| format!(" on http://{http}"))
+            .unwrap_or_default();
+        tracing::info!(
+            replica_id = instance.id(),
+            "{} is ready{at}; stop it with Ctrl-C",
+            instance.service().name()
+        );
+    }
+}
+
+/// Whether the delays of the original application are put in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Latency(bool);
+
+impl Latency {
+    pub(crate) async fn simulate(self, delay: Duration) {
+        if self.0 {
+            tokio::time::sleep(delay).await;
+        }
+    }
+}

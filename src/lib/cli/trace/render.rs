@@ -1,0 +1,162 @@
+//! Shows a trace in a terminal: what was done, in which order, for how long, and what is missing.
+//!
+//! Pure, so that the command `nats-serve trace` only chooses the options and prints. Span names and
+//! messages come out of files, so control characters never reach the terminal.
+
+mod duration;
+mod layout;
+mod line;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::traces::{Gaps, Row, Span, Status, Trace};
+
+use self::{
+    duration::show_nanos,
+    layout::Layout,
+    line::{Page, Style},
+    text::{clean, count, fit, wrap},
+};
+
+/// Chooses how a trace is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Options {
+    /// Limits every line, in characters.
+    pub(super) width: usize,
+    /// Allows ANSI colours.
+    pub(super) color: bool,
+    /// Keeps to ASCII, for terminals and logs without Unicode.
+    pub(super) ascii: bool,
+}
+
+/// Renders a trace as lines of text, each with its newline.
+#[must_use]
+pub(super) fn render(trace: &Trace, options: &Options) -> String {
+    let mut page = Page::new(*options);
+    head(trace, &mut page);
+    let layout = Layout::of(trace, options);
+    for row in trace.rows() {
+        span_line(&row, &layout, &mut page);
+        if let Some(failure) = failure(row.span) {
+            let indent = layout.text_start(row.depth);
+            let room = options.width.saturating_sub(indent);
+            let failure = fit(&clean(&failure, options.ascii), room, options.ascii);
+            page.line([(Style::Plain, " ".repeat(indent)), (Style::Error, failure)]);
+        }
+    }
+    foot(trace, &mut page);
+    page.into_text()
+}
+
+/// Writes id, request, duration and size: on one line, or on two where one is too narrow.
+fn head(trace: &Trace, page: &mut Page) {
+    let Options { width, ascii, .. } = page.options();
+    let id = format!("trace {}", trace.id());
+    let spans = count(trace.rows().len(), "span", "spans");
+    let services = count(trace.services().len(), "service", "services");
+    let facts = format!("  {}  {spans}, {services}", show_nanos(trace.duration()));
+    let first = trace.rows().next().map(|row| row.span);
+    let title = first.map_or_else(String::new, |span| clean(&request(span), ascii));
+    if id.chars().count() + 2 + title.chars().count() + facts.chars().count() <= width {
+        page.line([
+            (Style::Bold, id),
+            (Style::Plain, format!("  {title}{facts}")),
+        ]);
+    } else {
+        page.line([(Style::Bold, id)]);
+        let title = fit(&title, width.saturating_sub(facts.chars().count()), ascii);
+        page.line([(Style::Plain, title + &facts)]);
+    }
+}
+
+/// Names the request that a root answered: `POST /register -> 201`.
+fn request(root: &Span) -> String {
+    let path = root.text("url.path").or_else(|| root.text("http.route"));
+    let (Some(method), Some(path)) = (root.text("http.request.method"), path) else {
+        return root.name.clone();
+    };
+    match root.attributes.get("http.response.status_code") {
+        Some(status) => format!("{method} {path} -> {status}"),
+        None => format!("{method} {path}"),
+    }
+}
+
+fn span_line(row: &Row<'_>, layout: &Layout, page: &mut Page) {
+    let (name, failed) = (layout.label(row), row.span.is_error());
+    let [before, bar, after] = layout.bar(row.span);
+    let name_style = if failed { Style::Error } else { Style::Plain };
+    let bar_style = if failed { Style::Error } else { Style::Dim };
+    page.line([
+        (Style::Plain, layout.number(row.number)),
+        (name_style, name),
+        (Style::Plain, layout.columns(row.span)),
+        (Style::Dim, before),
+        (bar_style, bar),
+        (Style::Dim, after),
+    ]);
+}
+
+/// Says why a span failed, as far as its process knew; the mark already says that it did.
+fn failure(span: &Span) -> Option<String> {
+    let Status::Error(message) = &span.status else {
+        return None;
+    };
+    match (span.text("error.type").unwrap_or_default(), message.trim()) {
+        ("", "") => None,
+        (kind, "") => Some(kind.to_owned()),
+        (kind, message) if message.starts_with(kind) => Some(message.to_owned()),
+        (kind, message) => Some(format!("{kind}: {message}")),
+    }
+}
+
+fn foot(trace: &Trace, page: &mut Page) {
+    let sentences = [missing(trace), unread(trace)];
+    for sentence in sentences.into_iter().flatten() {
+        for line in wrap(&sentence, page.options().width) {
+            page.line([(Style::Plain, line)]);
+        }
+    }
+}
+
+fn missing(trace: &Trace) -> Option<String> {
+    if trace.is_complete() {
+        return None;
+    }
+    let Gaps {
+        roots,
+        missing_parents,
+        one_sided_calls,
+    } = trace.gaps();
+    let mut parts = Vec::new();
+    match roots {
+        0 => parts.push("the root span is missing".to_owned()),
+        1 => {}
+        more => parts.push(format!("there are {more} root spans")),
+    }
+    match missing_parents {
+        0 => {}
+        1 => parts.push("1 span's parent is missing".to_owned()),
+        more => parts.push(format!("the parents of {more} spans are missing")),
+    }
+    match one_sided_calls {
+        0 => {}
+        1 => parts.push("1 call's other side is missing".to_owned()),
+        more => parts.push(format!("the other sides of {more} calls are missing")),
+    }
+    Some(format!(
+        "incomplete: {}; a process may not have written its spans yet",
+        parts.join(", ")
+    ))
+}
+
+fn unread(trace: &Trace) -> Option<String> {
+    let damaged = count(trace.skipped_lines, "damaged line", "damaged lines");
+    let torn = count(trace.torn_lines, "half-written line", "half-written lines");
+    match (trace.skipped_lines, trace.torn_lines) {
+        (0, 0) => None,
+        (_, 0) => Some(format!("skipped: {damaged}")),
+        (0, _) => Some(format!("skipped: {torn}")),
+        _ => Some(format!("skipped: {damaged}, {torn}")),
+    }
+}

@@ -1,0 +1,180 @@
+//! `nats-serve up`: the whole system on one machine, each service a process of its own.
+
+mod child;
+mod lines;
+mod nats;
+mod screen;
+mod spec;
+mod team;
+
+use std::{fs, io, path::Path, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Shutdown,
+    app::{
+        api,
+        config::{self, state},
+    },
+};
+use child::Report;
+use screen::Screen;
+use spec::Spec;
+use team::Team;
+
+/// Longest time for a service to become ready.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The services in the order in which they start; they stop the other way round.
+const SERVICES: [crate::Service; 4] = [
+    api::database::DATABASE,
+    api::notification::NOTIFICATION,
+    api::user::USER,
+    api::GATEWAY,
+];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Start several replicas of a service: user-service=3. May be repeated.
+    #[arg(long, value_name = "SERVICE=N", value_parser = scale)]
+    scale: Vec<(&'static str, usize)>,
+    #[command(flatten)]
+    system: config::System,
+    #[command(flatten)]
+    common: config::Common,
+    #[command(flatten)]
+    http: config::Http,
+    #[command(flatten)]
+    user: config::User,
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    mail: config::Mail,
+    /// What was given by flag, as the variables that the children read.
+    #[arg(skip)]
+    pub(super) handed_on: Vec<(String, String)>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let _folder = state::Held::take()?;
+    // One thread, this one: a child's leash is tied to the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime can't be started")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("signals can't be handled")?;
+        let mut team = Team::new(shutdown.clone());
+        let mut screen = Screen::new(args.common.telemetry.filter_is_set())
+            .context("the thread that prints can't be started")?;
+        let result = watch(args, &mut team, &mut screen, &shutdown).await;
+        let mut impatient = signal(SignalKind::interrupt()).context("signals can't be handled")?;
+        tokio::select! {
+            () = team.stop(&mut screen) => {}
+            // Who asks twice means it: whatever still runs is killed as its handle is dropped.
+            _ = impatient.recv() => screen.say("stopped at once, as asked again"),
+        }
+        result
+    })
+}
+
+/// Starts everything, then reports until it is time to stop.
+async fn watch(
+    args: &Args,
+    team: &mut Team,
+    screen: &mut Screen,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let spans = args.common.telemetry.spans.path_of_new_system();
+    see_that_it_is_writable(&spans).with_context(|| {
+        format!(
+            "spans can't be written to {}; set SPANS_DIR to a folder that you may write to",
+            spans.display()
+        )
+    })?;
+    let Some(nats_url) = nats::provide(args, team, screen, shutdown).await? else {
+        return Ok(());
+    };
+    let grace = args.common.limits.shutdown_grace;
+    let mut waiting = 0;
+    for service in SERVICES {
+        let count = args
+            .scale
+            .iter()
+            .rev()
+            .find(|(name, _)| *name == service.name());
+        for _ in 0..count.map_or(1, |(_, count)| *count) {
+            team.start(Spec::service(service, &nats_url, &args.handed_on, grace));
+            waiting += 1;
+        }
+    }
+    let all_ready = tokio::time::Instant::now() + START_TIMEOUT;
+    let mut address = None;
+    while waiting > 0 {
+        let report = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            report = tokio::time::timeout_at(all_ready, team.next()) => report,
+        };
+        match report.context("not every service became ready within 30 s")? {
+            Report::Ready(ready) => {
+                waiting -= 1;
+                address = address.or(ready.http);
+            }
+            Report::NeverReady { name, last_words } => bail!("{name} can't start: {last_words}"),
+            report => screen.show(&report),
+        }
+    }
+    screen.banner(args, address, &nats_url);
+    loop {
+        let report = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            report = team.next() => report,
+        };
+        screen.show(&report);
+    }
+}
+
+/// A service that can't write spans goes on without; at the start somebody is there to mend it.
+fn see_that_it_is_writable(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(".probe");
+    fs::create_dir_all(folder)?;
+    fs::write(&probe, "")?;
+    fs::remove_file(probe)
+}
+
+fn scale(text: &str) -> Result<(&'static str, usize), String> {
+    let scalable = SERVICES.map(|service| service.name());
+    let scalable = &scalable[..3];
+    let known = |wanted: &str| scalable.iter().copied().find(|name| *name == wanted);
+    text.split_once('=')
+        .and_then(|(name, count)| Some((known(name)?, count.parse().ok()?)))
+        .filter(|(_, count)| (1..=32).contains(count))
+        .ok_or_else(|| {
+            format!(
+                "write SERVICE=N, N from 1 to 32, with one of {}",
+                scalable.join(", ")
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_name_a_service_and_a_number() {
+        assert_eq!(Ok(("user-service", 3)), scale("user-service=3"));
+        for wrong in [
+            "",
+            "user-service",
+            "user-service=0",
+            "user-service=x",
+            "gateway=2",
+            "x=2",
+        ] {
+            assert!(scale(wrong).is_err(), "{wrong}");
+        }
+    }
+}

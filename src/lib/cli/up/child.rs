@@ -1,0 +1,212 @@
+//! One child: started, read, restarted when it dies, stopped when told.
+
+use std::{collections::VecDeque, pin::pin, process::Stdio, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, BufReader, Split},
+    process::{Child, ChildStderr, ChildStdout},
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{lines::Line, spec::Spec};
+use crate::{Shutdown, app::process::Ready};
+
+/// Time for a child to leave beyond the grace that it gives its requests: flushing spans and the like.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// A child that ran this long starts with a fresh backoff.
+const STEADY: Duration = Duration::from_secs(30);
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Lines that are kept for the report of a death.
+const LAST_WORDS: usize = 3;
+
+/// What a child did.
+#[derive(Debug)]
+pub(super) enum Report {
+    Ready(Ready),
+    /// A line of its log.
+    Line(&'static str, Line),
+    /// It ended before it was ever ready.
+    NeverReady {
+        name: &'static str,
+        last_words: String,
+    },
+    /// It ended; it is started again after the pause.
+    Died {
+        name: &'static str,
+        how: String,
+        last_words: String,
+        again_in: Duration,
+    },
+}
+
+/// How one life of a child ended.
+enum End {
+    Stopped,
+    Died(Death),
+}
+
+struct Death {
+    how: String,
+    last_words: String,
+    was_ready: bool,
+}
+
+/// Keeps a child running until it is told to stop.
+pub(super) async fn keep(spec: Spec, stop: Shutdown, reports: mpsc::Sender<Report>) {
+    let name = spec.name;
+    let mut backoff = FIRST_BACKOFF;
+    let mut ever_ready = false;
+    loop {
+        let started = Instant::now();
+        let End::Died(death) = live(&spec, &stop, &reports).await else {
+            return;
+        };
+        ever_ready |= death.was_ready;
+        if !ever_ready {
+            let last_words = match death.last_words.as_str() {
+                "" => death.how,
+                words => words.to_owned(),
+            };
+            let _ = reports.send(Report::NeverReady { name, last_words }).await;
+            return;
+        }
+        if started.elapsed() >= STEADY {
+            backoff = FIRST_BACKOFF;
+        }
+        let died = Report::Died {
+            name,
+            how: death.how,
+            last_words: death.last_words,
+            again_in: backoff,
+        };
+        let _ = reports.send(died).await;
+        tokio::select! {
+            () = stop.requested() => return,
+            () = sleep(backoff) => {}
+        }
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+}
+
+/// One life, from start to end.
+async fn live(spec: &Spec, stop: &Shutdown, reports: &mpsc::Sender<Report>) -> End {
+    let mut command = spec.command();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            return End::Died(Death {
+                how: format!("it could not be run: {error}"),
+                last_words: String::new(),
+                was_ready: false,
+            });
+        }
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut heard = Heard {
+        // A server is ready when its port answers, which is seen elsewhere.
+        was_ready: !spec.is_service,
+        last_words: VecDeque::new(),
+    };
+    let mut stopping = false;
+    {
+        // Both pipes close when the process ends.
+        let mut listening = pin!(heard.listen(spec.name, stdout, stderr, reports));
+        tokio::select! {
+            () = stop.requested() => stopping = true,
+            () = &mut listening => {}
+        }
+        if stopping {
+            ask_to_leave(spec, &mut child);
+            // Its last lines are shown too; one that doesn't leave is killed.
+            let _ = timeout(spec.grace + STOP_MARGIN, listening).await;
+        }
+    }
+    if stopping {
+        if timeout(Duration::from_secs(1), child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+        return End::Stopped;
+    }
+    // One that has closed its pipes and lives on is no use, and nothing else would end it.
+    let how = match timeout(STOP_MARGIN, child.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            let _ = child.kill().await;
+            "it closed its output".to_owned()
+        }
+    };
+    End::Died(Death {
+        how,
+        last_words: heard.last_words.make_contiguous().join(" / "),
+        was_ready: heard.was_ready,
+    })
+}
+
+/// A service leaves when its standard input closes; a server when it is told.
+fn ask_to_leave(spec: &Spec, child: &mut Child) {
+    drop(child.stdin.take());
+    let pid = child
+        .id()
+        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(pid) = pid.filter(|_| !spec.is_service) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// What a child has said.
+struct Heard {
+    was_ready: bool,
+    last_words: VecDeque<String>,
+}
+
+impl Heard {
+    /// Passes on what the child says until both its pipes are closed.
+    async fn listen(
+        &mut self,
+        name: &'static str,
+        stdout: Option<ChildStdout>,
+        stderr: Option<ChildStderr>,
+        reports: &mpsc::Sender<Report>,
+    ) {
+        let mut out = stdout.map(|out| BufReader::new(out).split(b'\n'));
+        let mut err = stderr.map(|err| BufReader::new(err).split(b'\n'));
+        loop {
+            tokio::select! {
+                Some(line) = next(&mut out) => {
+                    if let Ok(ready) = serde_json::from_str(&line) {
+                        self.was_ready = true;
+                        let _ = reports.send(Report::Ready(ready)).await;
+                    }
+                }
+                Some(line) = next(&mut err) => {
+                    let line = Line::parse(&line);
+                    if let Some(words) = line.last_words() {
+                        if self.last_words.len() == LAST_WORDS {
+                            self.last_words.pop_front();
+                        }
+                        self.last_words.push_back(words.to_owned());
+                    }
+                    let _ = reports.send(Report::Line(name, line)).await;
+                }
+                else => return,
+            }
+        }
+    }
+}
+
+/// Reads a line, whatever bytes are in it; an error counts as the end of that pipe.
+async fn next<R: AsyncBufRead + Unpin>(lines: &mut Option<Split<R>>) -> Option<String> {
+    let line = lines.as_mut()?.next_segment().await.ok().flatten();
+    if line.is_none() {
+        *lines = None;
+    }
+    line.map(|line| String::from_utf8_lossy(&line).into_owned())
+}

@@ -1,0 +1,165 @@
+//! What `up` prints: the banner once, then a line a request, and what needs attention.
+//!
+//! Nothing here waits for whoever reads it; the children's requests would wait as well.
+
+use std::{io, net::SocketAddr};
+
+use super::{Args, child::Report, lines::Line};
+use crate::{client::without_credentials, telemetry::lines::Lines};
+
+/// Standard output, for people.
+#[derive(Debug)]
+pub(super) struct Screen {
+    lines: Lines,
+    /// Show each line of the log, not only what needs attention.
+    all: bool,
+    gateway: Option<SocketAddr>,
+}
+
+impl Screen {
+    pub(super) fn new(all: bool) -> io::Result<Self> {
+        Ok(Self {
+            lines: Lines::start(io::stdout(), |dropped| {
+                format!("({dropped} lines are missing here: nobody read them in time)")
+            })?,
+            all,
+            gateway: None,
+        })
+    }
+
+    /// Prints a line of our own.
+    pub(super) fn say(&self, text: &str) {
+        self.print(format!("{text}\n"));
+    }
+
+    /// Prints how to use the system. Fits on one screen.
+    pub(super) fn banner(&mut self, args: &Args, gateway: Option<SocketAddr>, nats_url: &str) {
+        self.gateway = gateway;
+        let base = gateway.map(|gateway| format!("http://{gateway}"));
+        let base = base.unwrap_or_default();
+        let program = args.system.program();
+        let pad = program.len() + 15;
+        self.print(format!(
+            r#"
+nats-serve is up at {base}
+
+  curl {base}/
+  curl {base}/user/1
+  curl -X POST {base}/register -H 'Content-Type: application/json' -d '{{"name":"David","email":"david@example.com"}}'
+  curl {base}/health
+
+  {last:<pad$}  the journey of the last request
+  {status:<pad$}  which replicas run
+  {another:<pad$}  another replica, in a second terminal here
+
+  spans     {spans}
+  mails     {mails}
+  database  {database}
+  nats      {nats_url}
+
+Ctrl-C stops everything. From here one line a request.
+"#,
+            last = format!("{program} trace last"),
+            status = format!("{program} status"),
+            another = format!("{program} user-service"),
+            spans = args.common.telemetry.spans.path_of_new_system().display(),
+            mails = args.mail.folder_of_new_system().display(),
+            database = args.database.url_of_new_system(),
+            nats_url = without_credentials(nats_url),
+        ));
+    }
+
+    /// Prints a report, if it is worth a line.
+    pub(super) fn show(&mut self, report: &Report) {
+        let text = match report {
+            Report::Line(name, line) => self.line(name, line),
+            Report::Died {
+                name,
+                how,
+                last_words,
+                again_in,
+            } => {
+                let said = match last_words.as_str() {
+                    "" => String::new(),
+                    words => format!("; its last words: {words}"),
+                };
+                Some(format!(
+                    "{name} died ({how}){said}; starting it again in {again_in:?}"
+                ))
+            }
+            Report::NeverReady { name, last_words } => {
+                Some(format!("{name} can't start: {last_words}"))
+            }
+            Report::Ready(ready) => self.moved(ready.http),
+        };
+        if let Some(text) = text {
+            self.say(&printable(&text));
+        }
+    }
+
+    fn line(&self, name: &str, line: &Line) -> Option<String> {
+        match line {
+            Line::Request {
+                method,
+                path,
+                status,
+                milliseconds,
+                trace_id,
+            } => {
+                let trace_id = trace_id.as_deref().unwrap_or("-");
+                Some(format!(
+                    "{method:<4} {path}  {status}  {milliseconds:.1} ms  {trace_id}"
+                ))
+            }
+            Line::Log { level, words, .. } if self.all || line.needs_attention() => {
+                Some(format!("{name} {level}: {words}"))
+            }
+            Line::Log { .. } | Line::Raw(_) => None,
+        }
+    }
+
+    /// A gateway that took any free port may have another after a restart.
+    fn moved(&mut self, http: Option<SocketAddr>) -> Option<String> {
+        let now = http?;
+        let before = self.gateway.replace(now);
+        before
+            .is_some_and(|before| before != now)
+            .then(|| format!("the gateway is at http://{now} now"))
+    }
+
+    fn print(&self, text: String) {
+        self.lines.send(text.into_bytes());
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.lines.flush();
+    }
+}
+
+/// Paths come from strangers, and a terminal obeys control characters.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_request_reaches_the_terminals_controls() {
+        assert_eq!(
+            "/x\\u{9b}31m\\u{1b}[2J ü",
+            printable("/x\u{9b}31m\u{1b}[2J ü")
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! The caller's side: typed calls with a deadline, over a reply inbox of our own.
+//!
+//! async-nats' own `request` keeps an entry for every call that never got an answer, and can wait
+//! beyond its timeout while disconnected; hence `client/inbox.rs`.
+
+mod attempt;
+mod connection;
+mod gate;
+mod inbox;
+mod survey;
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use opentelemetry::Context;
+use tokio::sync::{OnceCell, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use gate::{Gate, GateAddress, Verdict};
+pub use survey::{EndpointStats, ServiceStats};
+
+use crate::{
+    Code, Instance, Operation, Status, context::RequestScope, operation::Names, telemetry::spans,
+};
+use connection::Connection;
+#[cfg(feature = "app")]
+pub(crate) use connection::without_credentials;
+use gate::Gates;
+use inbox::Inbox;
+
+/// An answer is worth this much waiting for a connection, no more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a process connects and how long it waits.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Servers of one NATS cluster, comma-separated. Default `nats://127.0.0.1:4222`.
+    pub url: String,
+    /// Time for a call that no request is waiting for, and so has no deadline to inherit. Default 2 s.
+    pub request_timeout: Duration,
+    /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
+    pub reconnect_wait: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            request_timeout: Duration::from_secs(2),
+            reconnect_wait: Duration::from_millis(40),
+        }
+    }
+}
+
+/// Says why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL does not name a server.
+    #[error("`{url}` is not a NATS URL; one looks like nats://127.0.0.1:4222")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The connection can't be set up.
+    #[error("the NATS connection can't be set up")]
+    Connect(#[source] async_nats::ConnectError),
+    /// The connection ended before the inbox was subscribed.
+    #[error("the reply inbox can't be subscribed")]
+    Subscribe(#[source] async_nats::SubscribeError),
+    /// The server did not send our own message back in time.
+    #[error("NATS did not confirm the subscriptions within {0:?}; are they permitted?")]
+    Unconfirmed(Duration),
+}
+
+/// Calls operations of other services.
+///
+/// Cheap to clone; all clones share one connection and one reply inbox, which end with the last.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    nats: async_nats::Client,
+    instance: Instance,
+    options: Options,
+    server: spans::Server,
+    connected: watch::Receiver<bool>,
+    inbox: Arc<Inbox>,
+    gates: OnceCell<Gates>,
+    _inbox_task: AbortOnDropHandle<()>,
+}
+
+impl Client {
+    /// Sets up the connection and the reply inbox of this process.
+    ///
+    /// Returns at once, whether or not a server answers: it goes on trying for as long as the client
+    /// lives. [`ready`](Self::ready) waits for the server.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the URL is malformed.
+    pub async fn connect(instance: &Instance, options: Options) -> Result<Self, Error> {
+        let inbox = Arc::new(Inbox::new(instance));
+        let Connection {
+            nats,
+            server,
+            connected,
+        } = Connection::open(instance, &options.url, &inbox).await?;
+        let replies = nats
+            .subscribe(inbox.subject())
+            .await
+            .map_err(Error::Subscribe)?;
+        let receiving = tokio::spawn(Inbox::receive(Arc::clone(&inbox), replies));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                nats,
+                instance: instance.clone(),
+                options,
+                server,
+                connected,
+                inbox,
+                gates: OnceCell::new(),
+                _inbox_task: AbortOnDropHandle::new(receiving),
+            }),
+        })
+    }
+
+    /// Waits until a server has accepted the connection, for as long as that takes.
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self) {
+        // The sender lives in the connection's callback, so this fails only when that is gone.
+        let _ = self.shared.connected.clone().wait_for(|up| *up).await;
+    }
+
+    /// Tells whether a server is connected now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.nats.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Calls an operation and waits for its answer.
+    ///
+    /// The call is a span (`proxy_route_to_replica`) below the current one. Called while a request is
+    /// being handled it has that request's deadline and id, otherwise `Options::request_timeout`.
+    /// What was surely not begun (no replica, a replica that refused for load) is tried up to three
+    /// times, within the deadline.
+    ///
+    /// # Errors
+    ///
+    /// | code | when |
+    /// |---|---|
+    /// | `unavailable` | no replica listens, or NATS is not connected |
+    /// | `overloaded` | every replica that was tried refused |
+    /// | `deadline_exceeded` | the time ran out; whether the work was done is unknown |
+    /// | `too_large` | request or reply is over the server's `max_payload` |
+    /// | any other | as the handler answered |
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future forgets the call; the replica is not told and may finish its work.
+    pub async fn call<O: Operation>(&self, request: &O::Request) -> Result<O::Reply, Status> {
+        let names = Names::of::<O>();
+        let parent = Context::current();
+        let scope = parent
+            .get::<RequestScope>()
+            .cloned()
+            .unwrap_or_else(|| RequestScope::new(self.shared.options.request_timeout, None));
+        let span = spans::route(names, &self.shared.server, &scope.request_id, &parent);
+        let result = match serde_json::to_vec(request) {
+            Ok(payload) => self.attempts(names, payload.into(), &scope, &span).await,
+            Err(error) => Err(Status::internal(error)),
+        };
+        let result = result.and_then(|reply| decode_reply::<O>(&reply));
+        spans::end_call(&span, result.as_ref().err());
+        result
+    }
+
+    /// Returns the process that this client calls for.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.shared.instance
+    }
+
+    /// Returns how many replies came for calls that had been given up.
+    #[must_use]
+    pub fn late_replies(&self) -> u64 {
+        self.shared.inbox.late()
+    }
+
+    pub(crate) fn nats(&self) -> &async_nats::Client {
+        &self.shared.nats
+    }
+
+    /// Sends an answer that has no deadline of its own. The library waits without bound while it is
+    /// disconnected and its buffer full; whoever asked has given up by then.
+    pub(crate) async fn answer(&self, to: Subject, headers: HeaderMap, payload: Bytes) {
+        let sending = self.shared.nats.publish_with_headers(to, headers, payload);
+        match tokio::time::timeout(ANSWER_TIMEOUT, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("an answer could not be sent: {error}"),
+            Err(_) => tracing::warn!("an answer could not be sent: NATS takes no more"),
+        }
+    }
+
+    /// Waits until the server has processed everything sent before, subscriptions included.
+    ///
+    /// A connection that is lost meanwhile is waited for, and asked again: only a server that is there
+    /// and stays silent is an error.
+    pub(crate) async fn confirm(&self, within: Duration) -> Result<(), Error> {
+        loop {
+            self.ready().await;
+            match self.round_trip(within).await {
+                RoundTrip::Back => return Ok(()),
+                RoundTrip::Silent if self.is_connected() => return Err(Error::Unconfirmed(within)),
+                RoundTrip::Silent | RoundTrip::Lost => {}
+            }
+        }
+    }
+
+    /// Sends a message to our own inbox: it comes back after everything that was sent before it.
+    pub(crate) async fn round_trip(&self, within: Duration) -> RoundTrip {
+        let this = self.shared.instance.service().subject();
+        let mut waiter = self.shared.inbox.wait(this, 1);
+        let turn = async {
+            let subject = waiter.subject();
+            self.shared.nats.publish(subject, Bytes::new()).await.ok()?;
+            waiter.next().await
+        };
+        match tokio::time::timeout(within, turn).await {
+            Ok(Some(_)) => RoundTrip::Back,
+            Ok(None) => RoundTrip::Lost,
+            Err(_) => RoundTrip::Silent,
+        }
+    }
+
+    /// Waits a short while for a lost connection; a call must not wait for it in a buffer.
+    async fn connected(&self, at_most: Duration) -> bool {
+        if self.is_connected() {
+            return true;
+        }
+        let mut changes = self.shared.connected.clone();
+        let back = async {
+            loop {
+                changes.mark_unchanged();
+                if self.is_connected() || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(at_most, back).await;
+        self.is_connected()
+    }
+}
+
+/// How a message to ourselves fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoundTrip {
+    Back,
+    /// The connection was lost meanwhile.
+    Lost,
+    /// It did not come in time.
+    Silent,
+}
+
+fn decode_reply<O: Operation>(reply: &[u8]) -> Result<O::Reply, Status> {
+    serde_json::from_slice(reply).map_err(|error| {
+        tracing::error!(
+            operation = Names::of::<O>().rpc_method,
+            "the reply can't be read: {error}; do caller and replica run matching versions?"
+        );
+        Status::new(Code::Internal, "internal error").with_source(error)
+    })
+}

@@ -1,0 +1,17 @@
+//! The HTTP edge: what turns any axum router into the front of a traced system.
+//!
+//! [`Edge::wrap`] puts one set of layers round a router: root span and request id, deadline, panic
+//! guard, body limit, a place to work, problem details. [`serve()`] runs it on a listener and leaves
+//! without breaking off an answer.
+
+mod deadline;
+mod edge;
+mod json;
+mod problem;
+mod root;
+mod serve;
+mod slot;
+
+pub use edge::{Edge, Options, TrustTraceparent};
+pub use json::Json;
+pub use serve::serve;

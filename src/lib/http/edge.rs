@@ -1,0 +1,117 @@
+//! The edge of a system: its options, and the order of its layers.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{root, slot};
+use crate::{
+    Code, Instance, Replica, Status,
+    replica::{Admission, Counters, Limits},
+};
+
+/// Whose `traceparent` is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrustTraceparent {
+    /// Everybody's: right where only trusted programs can reach the edge.
+    Always,
+    /// Nobody's: each request starts a trace of its own, linked to what the caller sent.
+    #[default]
+    Never,
+}
+
+/// What an edge allows.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time for a request that asks for none. Default 2 s.
+    pub request_timeout: Duration,
+    /// Requests worked on at once, and waiting for that. Default 512, and 256 more for 50 ms: an edge waits
+    /// for others, so it holds more than a replica. Together as many as [`serve`](super::serve()) has
+    /// connections.
+    pub limits: Limits,
+    /// Largest body, in bytes. Default 16 KiB.
+    pub max_body: usize,
+    /// Whose `traceparent` is continued. Default: nobody's.
+    pub trust_traceparent: TrustTraceparent,
+    /// Paths that are answered without a trace and without a line in the log. Default `/health`.
+    pub probes: Vec<&'static str>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(2),
+            limits: Limits {
+                max_ongoing: 512,
+                max_queued: 256,
+                ..Limits::default()
+            },
+            max_body: 16 * 1024,
+            trust_traceparent: TrustTraceparent::Never,
+            probes: vec!["/health"],
+        }
+    }
+}
+
+/// Wraps routers so that each request is one trace, bounded in time, size and number.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) instance: Instance,
+    pub(super) options: Options,
+    pub(super) admission: Arc<Admission>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Edge {
+    /// Makes the edge of a process.
+    #[must_use]
+    pub fn new(instance: &Instance, options: Options) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                instance: instance.clone(),
+                admission: Arc::new(Admission::new(options.limits)),
+                counters: Arc::default(),
+                options,
+            }),
+        }
+    }
+
+    /// Puts the layers round a router, and answers what it doesn't know with problem details.
+    ///
+    /// Give it the finished router: routes that are added afterwards have none of this.
+    pub fn wrap(&self, router: Router) -> Router {
+        router
+            .method_not_allowed_fallback(async || {
+                Status::new(
+                    Code::MethodNotAllowed,
+                    "this path has other methods; see `allow`",
+                )
+            })
+            .fallback(async || Status::not_found("there is no such path"))
+            .layer(CatchPanicLayer::custom(|_panic| {
+                // The panic hook has logged where and why.
+                Status::new(Code::Internal, "internal error").into_response()
+            }))
+            .layer(DefaultBodyLimit::max(self.shared.options.max_body))
+            .layer(middleware::from_fn_with_state(self.clone(), slot::layer))
+            .layer(middleware::from_fn_with_state(self.clone(), root::layer))
+    }
+
+    /// Makes a replica that handles nothing and shows this edge in discovery, so that whoever asks who
+    /// is there sees it.
+    pub fn announce(&self, client: &crate::Client) -> Replica {
+        Replica::new(client)
+            .with_limits(self.shared.options.limits)
+            .report(
+                "http",
+                Arc::clone(&self.shared.counters),
+                Arc::clone(&self.shared.admission),
+            )
+    }
+}

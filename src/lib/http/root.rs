@@ -1,0 +1,148 @@
+//! The outermost layer: root span, request id, deadline, one log line a request.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method},
+    middleware::Next,
+    response::Response,
+};
+use opentelemetry::{
+    Context,
+    context::FutureExt,
+    trace::{SpanContext, TraceContextExt},
+};
+
+use super::{Edge, TrustTraceparent, deadline, problem};
+use crate::{
+    Code,
+    context::{RequestScope, sane_request_id},
+    telemetry::{names, propagation, spans},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What nginx made the custom: no status was sent, for nobody was there.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let options = &edge.shared.options;
+    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+    if asks && options.probes.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let arrived = Instant::now();
+    let method = known_method(request.method());
+    let path = request.uri().path().to_owned();
+    let (parent, link) = callers_trace(request.headers(), options.trust_traceparent);
+    let scope = RequestScope::new(
+        deadline::of(request.headers(), options.request_timeout),
+        text(request.headers(), &REQUEST_ID).and_then(sane_request_id),
+    );
+    let span = spans::root(
+        edge.shared.instance.service(),
+        &spans::Edge {
+            method,
+            path: &path,
+            route: request
+                .extensions()
+                .get::<MatchedPath>()
+                .map(MatchedPath::as_str),
+            request_id: &scope.request_id,
+            link,
+        },
+        &parent.with_value(scope.clone()),
+    );
+    let mut running = Running {
+        edge: &edge,
+        span: &span,
+        method,
+        path: &path,
+        arrived,
+        answered: false,
+    };
+    let mut response = next.run(request).with_context(span.clone()).await;
+    mark(&mut response, &scope, &span);
+    running.end(response.status().as_u16(), problem::code_of(&response));
+    response
+}
+
+/// A request on its way. Dropped before its end, it is one whose client has gone.
+struct Running<'a> {
+    edge: &'a Edge,
+    span: &'a Context,
+    method: &'static str,
+    path: &'a str,
+    arrived: Instant,
+    answered: bool,
+}
+
+impl Running<'_> {
+    fn end(&mut self, status: u16, code: Option<Code>) {
+        self.answered = true;
+        let Self { method, path, .. } = self;
+        let spent = self.arrived.elapsed();
+        self.edge.shared.counters.note(spent, code);
+        let _inside = self.span.clone().attach();
+        tracing::info!(
+            target: names::ACCESS_LOG,
+            method,
+            path,
+            status,
+            duration_ms = spent.as_secs_f64() * 1e3,
+            "{method} {path} {status}",
+        );
+        spans::end_http(self.span, status, code);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.end(CLIENT_CLOSED_REQUEST, None);
+        }
+    }
+}
+
+/// A method of a stranger's invention would be a new value in every backend's index.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        "TRACE" => "TRACE",
+        _ => "_OTHER",
+    }
+}
+
+/// Returns what to continue, and what to link to.
+fn callers_trace(headers: &HeaderMap, trust: TrustTraceparent) -> (Context, Option<SpanContext>) {
+    // Vendor state of strangers goes nowhere.
+    let given = text(headers, &TRACEPARENT).and_then(|parent| propagation::parse(parent, ""));
+    match trust {
+        TrustTraceparent::Always => (spans::remote_parent(given), None),
+        TrustTraceparent::Never => (Context::new(), given),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Tells the caller under which ids the request is known here.
+fn mark(response: &mut Response, scope: &RequestScope, span: &Context) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&scope.request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let traceparent = propagation::traceparent(span.span().span_context());
+    if let Some(Ok(traceparent)) = traceparent.map(HeaderValue::try_from) {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+}

@@ -1,0 +1,142 @@
+//! Runs a router on a listener, and leaves without breaking off an answer.
+//!
+//! `axum::serve` gives hyper no timer, so a client that never finishes its headers would hold its
+//! connection for ever, and shutdown with it. Hence hyper itself.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, header},
+    response::IntoResponse,
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::{Code, Shutdown, Status};
+
+/// Longest time for a client to send a request's headers, and between two requests.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at a time. Below the usual limit of open files.
+const MAX_CONNECTIONS: usize = 768;
+/// Further connections that are told 503 and closed; beyond these they are closed without a word.
+const MAX_REFUSALS: usize = 64;
+/// Time for the last answers to be written and their connections to close.
+const CLOSING_TIME: Duration = Duration::from_millis(300);
+/// Pause after an accept that failed, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until shutdown is requested, 768 connections at a time: 64 more are
+/// answered 503 and closed, further ones closed.
+/// Then takes no more connections and waits at most `grace` for requests under way.
+///
+/// # Cancellation
+///
+/// Dropping the future stops accepting; open connections go on until their requests end.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, grace: Duration) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT);
+    let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let refusing = Router::new().fallback(refuse);
+    let requests = TaskTracker::new();
+    let mut failing = false;
+    let mut full = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.requested() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failing = false;
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    full = false;
+                    let router = router.clone();
+                    connect(&server, &connections, stream, place, router, &requests);
+                    continue;
+                }
+                if !full {
+                    tracing::warn!("all {MAX_CONNECTIONS} connections are taken; refusing more");
+                }
+                full = true;
+                if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                    let router = refusing.clone();
+                    connect(&server, &connections, stream, place, router, &requests);
+                }
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!("connections can't be accepted at the moment: {error}");
+                }
+                failing = true;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    requests.close();
+    // Connections without a request have nothing to wait for: a client that never finishes its headers
+    // would hold everything up.
+    let answered = async {
+        requests.wait().await;
+        sleep(CLOSING_TIME).await;
+    };
+    tokio::select! {
+        () = connections.shutdown() => {}
+        () = answered => {}
+        () = sleep(grace) => tracing::warn!("left with open requests: the grace time is over"),
+    }
+}
+
+/// Answers a connection that is one too many, and closes it.
+async fn refuse() -> impl IntoResponse {
+    let status = Status::new(Code::Overloaded, "too many connections at the moment");
+    ([(header::CONNECTION, "close")], status)
+}
+
+fn connect(
+    server: &http1::Builder,
+    connections: &GracefulShutdown,
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    router: Router,
+    requests: &TaskTracker,
+) {
+    // Answers are small and complete when they are written; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let requests = requests.clone();
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answered = answer(router.clone(), request);
+        requests.track_future(async move { Ok::<_, Infallible>(answered.await) })
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let watched = connections.watch(connection);
+    tokio::spawn(async move {
+        // A client that breaks off or speaks no HTTP is its own affair.
+        let _ = watched.await;
+        drop(place);
+    });
+}
+
+async fn answer(router: Router, request: Request<Incoming>) -> axum::response::Response {
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,67 @@
+//! The inner layer: the wait for a place, then the handler, each a span as on any other hop.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use opentelemetry::context::FutureExt;
+
+use super::{Edge, problem};
+use crate::{
+    Code, Status,
+    context::RequestScope,
+    telemetry::{names, spans},
+};
+
+pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    // A probe has no scope, an unknown path no template: neither is routed anywhere.
+    let (Some(scope), Some(route)) = (
+        RequestScope::current(),
+        request.extensions().get::<MatchedPath>().cloned(),
+    ) else {
+        return next.run(request).await;
+    };
+    let instance = &edge.shared.instance;
+    let inner = |name| {
+        spans::edge_inner(
+            name,
+            instance.service(),
+            &scope.request_id,
+            Some(route.as_str()),
+            instance.id(),
+        )
+    };
+    let routing = inner(names::PROXY_ROUTE_TO_REPLICA);
+    let response = async {
+        let arrived = Instant::now();
+        let place = match edge.shared.admission.enter(scope.remaining()).await {
+            Ok(place) => place,
+            Err(refused) => return Status::from(refused).into_response(),
+        };
+        spans::waited(&routing, arrived.elapsed());
+        let handling = inner(names::REPLICA_HANDLE_REQUEST);
+        let deadline = tokio::time::Instant::from_std(scope.deadline);
+        let answer = next.run(request).with_context(handling.clone());
+        let response = match tokio::time::timeout_at(deadline, answer).await {
+            Ok(response) => response,
+            Err(_) => {
+                let _inside = handling.clone().attach();
+                Status::new(Code::DeadlineExceeded, "the request took too long").into_response()
+            }
+        };
+        end(&handling, &response);
+        drop(place);
+        response
+    }
+    .with_context(routing.clone())
+    .await;
+    end(&routing, &response);
+    response
+}
+
+fn end(span: &opentelemetry::Context, response: &Response) {
+    spans::end_http(span, response.status().as_u16(), problem::code_of(response));
+}

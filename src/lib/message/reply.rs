@@ -1,0 +1,120 @@
+//! A reply's headers and body: interim or final, payload or status.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, StatusCode};
+use bytes::Bytes;
+
+use super::{header, insert, parse, text};
+use crate::Status;
+
+/// What a replica says about itself beside each answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReplyHead {
+    /// The instance that answered; empty where another kind of service did.
+    pub(crate) replica: String,
+    pub(crate) queue_wait: Duration,
+    /// Requests being worked on, and how many may be.
+    pub(crate) load: Option<(usize, usize)>,
+}
+
+/// One message in a reply inbox.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Nobody listens on the subject. The server says so; no replica was involved.
+    NoResponders,
+    /// The callee lives; the answer comes later. Unknown kinds of interim replies count as this.
+    Interim,
+    /// The answer.
+    Final { head: ReplyHead, answer: Answer },
+}
+
+/// How a call ended at the replica.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Payload(Bytes),
+    Failed(Status),
+    /// The replica refused before its handler began, so repeating is always safe.
+    NotAccepted(Status),
+}
+
+impl ReplyHead {
+    fn encode(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, header::REPLICA, &self.replica);
+        let waited = self.queue_wait.as_millis();
+        if waited > 0 {
+            insert(&mut headers, header::QUEUE_WAIT_MS, &waited.to_string());
+        }
+        if let Some((ongoing, limit)) = self.load {
+            insert(&mut headers, header::LOAD, &format!("{ongoing}/{limit}"));
+        }
+        headers
+    }
+
+    fn decode(headers: &HeaderMap) -> Self {
+        Self {
+            replica: text(headers, header::REPLICA)
+                .unwrap_or_default()
+                .to_owned(),
+            queue_wait: Duration::from_millis(parse(headers, header::QUEUE_WAIT_MS).unwrap_or(0)),
+            load: text(headers, header::LOAD).and_then(|load| {
+                let (ongoing, limit) = load.split_once('/')?;
+                Some((ongoing.parse().ok()?, limit.parse().ok()?))
+            }),
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn encode(self, head: &ReplyHead) -> (HeaderMap, Bytes) {
+        let mut headers = head.encode();
+        let status = match self {
+            Self::Payload(payload) => return (headers, payload),
+            Self::Failed(status) => status,
+            Self::NotAccepted(status) => {
+                insert(&mut headers, header::NOT_ACCEPTED, "true");
+                status
+            }
+        };
+        // Messages may hold what a user typed; a header may hold no line breaks.
+        let words = status.message().replace(['\r', '\n'], " ");
+        insert(&mut headers, header::ERROR, &words);
+        let code = status.code().http_status().to_string();
+        insert(&mut headers, header::ERROR_CODE, &code);
+        (headers, status.to_wire().into())
+    }
+}
+
+impl Reply {
+    pub(crate) fn decode(message: Message) -> Self {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Self::NoResponders;
+        }
+        let Some(headers) = &message.headers else {
+            return Self::Final {
+                head: ReplyHead::default(),
+                answer: Answer::Payload(message.payload),
+            };
+        };
+        let head = ReplyHead::decode(headers);
+        if headers.get(header::INTERIM).is_some() {
+            return Self::Interim;
+        }
+        let failed = headers
+            .get(header::ERROR_CODE)
+            .or(headers.get(header::ERROR));
+        let answer = if failed.is_some() {
+            let words = text(headers, header::ERROR).unwrap_or("internal error");
+            let status = Status::from_wire(&message.payload, words);
+            if headers.get(header::NOT_ACCEPTED).is_some() {
+                Answer::NotAccepted(status)
+            } else {
+                Answer::Failed(status)
+            }
+        } else {
+            Answer::Payload(message.payload)
+        };
+        Self::Final { head, answer }
+    }
+}

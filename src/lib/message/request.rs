@@ -1,0 +1,116 @@
+//! A request's headers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_nats::HeaderMap;
+use opentelemetry::trace::SpanContext;
+
+use super::{header, insert, parse, text};
+use crate::{context::sane_request_id, telemetry::propagation};
+
+/// Longest time that a caller may ask for; a larger value counts as this.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What travels beside a request's payload.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RequestHead {
+    /// The caller's span; `None` where there is none or its header is malformed.
+    pub(crate) trace: Option<SpanContext>,
+    pub(crate) request_id: Option<Arc<str>>,
+    /// How much time was left when the caller sent this. `None`: the caller set no limit.
+    pub(crate) timeout: Option<Duration>,
+    /// The same limit on the caller's clock, in milliseconds since 1970: shows how long a request lay
+    /// in a buffer on its way, which the relative value can't.
+    pub(crate) deadline_unix_ms: Option<u64>,
+    /// Counts from 1.
+    pub(crate) attempt: u32,
+}
+
+impl RequestHead {
+    /// Makes the head of an attempt that is sent at `now` with `timeout` left.
+    pub(crate) fn new(
+        trace: Option<SpanContext>,
+        request_id: Arc<str>,
+        timeout: Duration,
+        now: SystemTime,
+        attempt: u32,
+    ) -> Self {
+        let deadline = now.duration_since(UNIX_EPOCH).unwrap_or_default() + timeout;
+        Self {
+            trace,
+            request_id: Some(request_id),
+            timeout: Some(timeout),
+            deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
+            attempt,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = &self.trace {
+            if let Some(traceparent) = propagation::traceparent(trace) {
+                insert(&mut headers, header::TRACEPARENT, &traceparent);
+            }
+            let tracestate = trace.trace_state().header();
+            if !tracestate.is_empty() {
+                insert(&mut headers, header::TRACESTATE, &tracestate);
+            }
+        }
+        if let Some(id) = &self.request_id {
+            insert(&mut headers, header::REQUEST_ID, id);
+        }
+        if let Some(timeout) = self.timeout {
+            insert(
+                &mut headers,
+                header::TIMEOUT_MS,
+                &timeout.as_millis().to_string(),
+            );
+        }
+        if let Some(deadline) = self.deadline_unix_ms {
+            insert(
+                &mut headers,
+                header::DEADLINE_UNIX_MS,
+                &deadline.to_string(),
+            );
+        }
+        if self.attempt > 1 {
+            insert(&mut headers, header::ATTEMPT, &self.attempt.to_string());
+        }
+        headers
+    }
+
+    /// Reads a request's headers. Malformed values count as absent: whoever calls us with another
+    /// client should get an answer, not a riddle.
+    pub(crate) fn decode(headers: Option<&HeaderMap>) -> Self {
+        let Some(headers) = headers else {
+            return Self::default();
+        };
+        let state = text(headers, header::TRACESTATE).unwrap_or_default();
+        Self {
+            trace: text(headers, header::TRACEPARENT)
+                .and_then(|parent| propagation::parse(parent, state)),
+            request_id: text(headers, header::REQUEST_ID)
+                .and_then(sane_request_id)
+                .map(Arc::from),
+            timeout: parse(headers, header::TIMEOUT_MS)
+                .map(|ms| Duration::from_millis(ms).min(MAX_TIMEOUT)),
+            deadline_unix_ms: parse(headers, header::DEADLINE_UNIX_MS),
+            attempt: parse(headers, header::ATTEMPT).unwrap_or(1).max(1),
+        }
+    }
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self {
+            trace: None,
+            request_id: None,
+            timeout: None,
+            deadline_unix_ms: None,
+            attempt: 1,
+        }
+    }
+}

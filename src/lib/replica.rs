@@ -1,0 +1,239 @@
+//! The replica's side: handlers behind admission, in a queue group.
+//!
+//! The receive loop reads, decides and hands on; it never waits for a handler. What is too much is
+//! answered `overloaded` at once, what has expired is dropped, and leaving loses nothing that the
+//! server has already given to this process.
+
+mod admission;
+mod counters;
+mod ctx;
+mod discovery;
+mod dispatch;
+mod endpoint;
+mod leave;
+mod subscriptions;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+
+pub(crate) use admission::Admission;
+pub(crate) use counters::Counters;
+pub use ctx::Ctx;
+use dispatch::Core;
+use endpoint::Endpoint;
+pub use endpoint::Handler;
+use subscriptions::Subscriptions;
+
+use crate::{Client, Operation, Shutdown, client, operation::Names};
+
+/// How long the server may take to confirm the subscriptions.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much a replica takes on, and how long it stays when told to leave.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests handled at the same time. Default 64.
+    pub max_ongoing: usize,
+    /// Requests that may wait for one of those places. Default 128.
+    pub max_queued: usize,
+    /// How long they wait before they are answered `overloaded`. Default 50 ms.
+    pub queue_wait: Duration,
+    /// How long running handlers may take to finish when the replica leaves. Default 10 s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_ongoing: 64,
+            max_queued: 128,
+            queue_wait: Duration::from_millis(50),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Says why a replica could not start to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The subscriptions were not confirmed.
+    #[error("the service's subjects can't be subscribed")]
+    Subscribe(#[source] client::Error),
+}
+
+/// Answers the operations of one service, beside all other replicas of it.
+///
+/// ```no_run
+/// # use nats_serve::*;
+/// # use serde::{Deserialize, Serialize};
+/// # const CLOCK: Service = Service::new("clock");
+/// # struct GetTime;
+/// # impl Operation for GetTime {
+/// #     const SERVICE: Service = CLOCK;
+/// #     const NAME: &'static str = "get_time";
+/// #     type Request = String;
+/// #     type Reply = String;
+/// # }
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect(&Instance::new(CLOCK), client::Options::default()).await?;
+/// Replica::new(&client)
+///     .handle::<GetTime>(async |_ctx, city: String| Ok(format!("noon in {city}")))
+///     .run(&Shutdown::on_signals()?)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a replica serves when it is run"]
+pub struct Replica {
+    client: Client,
+    limits: Limits,
+    endpoints: Vec<Endpoint>,
+    admission: Option<Arc<Admission>>,
+    reports: Vec<(&'static str, Arc<Counters>)>,
+}
+
+impl Replica {
+    /// Makes a replica of the client's service, with default [`Limits`] and no operations yet.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            limits: Limits::default(),
+            endpoints: Vec::new(),
+            admission: None,
+            reports: Vec::new(),
+        }
+    }
+
+    /// Sets how much this replica takes on.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Answers an operation with a handler.
+    ///
+    /// The handler gets the request's [`Ctx`] and the request, and runs inside the request's span
+    /// and under its deadline: when the time is up the handler's future is dropped and the caller is
+    /// answered `deadline_exceeded`. A panic is answered `internal`; the replica serves on. An error's
+    /// cause is logged here, once, and stays here.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the operation belongs to another service than the client's, or has a handler.
+    pub fn handle<O: Operation>(mut self, handler: impl Handler<O>) -> Self {
+        let names = Names::of::<O>();
+        let service = self.client.instance().service();
+        assert_eq!(
+            names.service.subject(),
+            service.subject(),
+            "{} is no operation of {}",
+            names.rpc_method,
+            service.name()
+        );
+        assert!(
+            !self
+                .endpoints
+                .iter()
+                .any(|known| known.names.operation == names.operation),
+            "{} has a handler",
+            names.rpc_method
+        );
+        self.endpoints.push(Endpoint::new(names, handler));
+        self
+    }
+
+    /// Shows another entrance's figures and load in discovery, beside the operations.
+    #[cfg(feature = "http")]
+    pub(crate) fn report(
+        mut self,
+        name: &'static str,
+        counters: Arc<Counters>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        self.admission = Some(admission);
+        self.reports.push((name, counters));
+        self
+    }
+
+    /// Joins the group and returns once the server has confirmed it; requests are served from then on.
+    ///
+    /// Waits for NATS as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the subscriptions are not confirmed, most likely for want of permission.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future or the result leaves the group without waiting for handlers.
+    pub async fn start(self) -> Result<Running, Error> {
+        self.client.ready().await;
+        let admission = self
+            .admission
+            .unwrap_or_else(|| Arc::new(Admission::new(self.limits)));
+        let core = Arc::new(Core::new(
+            &self.client,
+            self.limits,
+            admission,
+            self.endpoints,
+            self.reports,
+        ));
+        let subscriptions = Subscriptions::open(&core)
+            .await
+            .map_err(|error| Error::Subscribe(client::Error::Subscribe(error)))?;
+        self.client
+            .confirm(CONFIRM_TIMEOUT)
+            .await
+            .map_err(Error::Subscribe)?;
+        Ok(Running {
+            core,
+            subscriptions,
+            handlers: TaskTracker::new(),
+        })
+    }
+
+    /// Serves until shutdown is requested, then leaves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::start`]. Asked to leave before NATS was there, it returns `Ok`.
+    pub async fn run(self, shutdown: &Shutdown) -> Result<(), Error> {
+        let running = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            running = self.start() => running?,
+        };
+        running.until(shutdown).await;
+        Ok(())
+    }
+}
+
+/// A replica that has joined its group.
+#[derive(Debug)]
+#[must_use = "nothing is answered until it is run"]
+pub struct Running {
+    core: Arc<Core>,
+    subscriptions: Subscriptions,
+    handlers: TaskTracker,
+}
+
+impl Running {
+    /// Serves until shutdown is requested, then leaves: takes no more, finishes what it has accepted
+    /// within `Limits::shutdown_grace`, and sends the replies.
+    pub async fn until(mut self, shutdown: &Shutdown) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                next = self.subscriptions.next() => match next {
+                    Some(message) => self.core.accept(message, &self.handlers),
+                    // The client's connection was closed for good.
+                    None => return,
+                },
+            }
+        }
+        leave::leave(self.core, self.subscriptions, self.handlers).await;
+    }
+}

@@ -1,0 +1,151 @@
+//! Lines for a terminal or a pipe, written by a thread of their own.
+//!
+//! Whoever reads them may stop (Ctrl-S, a pager, a full pipe), and a write would wait for as long as he
+//! does. A request must not: what doesn't fit into the queue is dropped, and said when there is room.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Lines that may wait for a slow reader.
+const QUEUE: usize = 4096;
+/// Longest wait for the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+enum Command {
+    Write(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Takes whole lines and never waits; clones share the queue. The thread ends with the last of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines {
+    queue: SyncSender<Command>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Lines {
+    /// Starts the thread that owns the output.
+    ///
+    /// `note` words the line that says how many lines were dropped.
+    pub(crate) fn start(
+        output: impl Write + Send + 'static,
+        note: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, commands) = sync_channel(QUEUE);
+        let dropped = Arc::<AtomicU64>::default();
+        let missing = Arc::clone(&dropped);
+        thread::Builder::new()
+            .name("nats-serve-lines".to_owned())
+            .spawn(move || write(output, &commands, &missing, note))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Queues a line, its newline included.
+    pub(crate) fn send(&self, line: Vec<u8>) {
+        if self.queue.try_send(Command::Write(line)).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until what is queued has been written, but not for a reader that has stopped.
+    pub(crate) fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Command::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+/// A reader that has gone is no reason to stop: its lines are lost, and nothing else.
+fn write(
+    mut output: impl Write,
+    commands: &Receiver<Command>,
+    dropped: &AtomicU64,
+    note: impl Fn(u64) -> String,
+) {
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Write(line) => {
+                let _ = output.write_all(&line);
+            }
+            Command::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+        let missing = dropped.swap(0, Relaxed);
+        if missing > 0 {
+            let _ = writeln!(output, "{}", note(missing));
+        }
+        let _ = output.flush();
+    }
+}
+
+/// Collects what a formatter writes in pieces, and queues it as one line when it is dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    lines: Lines,
+    text: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn line(&self) -> Line {
+        Line {
+            lines: self.clone(),
+            text: Vec::new(),
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.lines.send(std::mem::take(&mut self.text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe whose reader has stopped: it takes nothing until the test ends.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_holds_up_nobody() {
+        let (_held, stuck) = sync_channel(0);
+        let lines = Lines::start(Stuck(stuck), |dropped| dropped.to_string()).unwrap();
+        for _ in 0..QUEUE * 2 {
+            lines.send(b"line\n".to_vec());
+        }
+        assert!(lines.dropped.load(Relaxed) > 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! OTLP export, by the standard `OTEL_EXPORTER_OTLP_*` variables.
+//!
+//! A thread with a runtime of its own sends, because the process's runtime may have one thread that
+//! is busy, or gone already, when the last batch leaves.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hyper_rustls::HttpsConnectorBuilder;
+use opentelemetry_http::hyper::HyperClient;
+use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SpanData, SpanExporter as _},
+};
+
+use super::{Error, trouble::Trouble};
+
+/// Batches that may wait for a slow collector.
+const QUEUE: usize = 16;
+/// Longest time for one HTTP exchange; `OTEL_EXPORTER_OTLP_TIMEOUT` shortens the whole export.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How spans are sent: the values of `OTEL_EXPORTER_OTLP_PROTOCOL` that are supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `grpc`, by default to port 4317.
+    Grpc,
+    /// `http/protobuf`, by default to port 4318.
+    HttpProtobuf,
+}
+
+enum Command {
+    Batch(Vec<SpanData>),
+    Stop(SyncSender<()>),
+}
+
+/// Hands batches to the sending thread; while the collector is away the newest are dropped.
+#[derive(Debug)]
+pub(super) struct Sender {
+    queue: SyncSender<Command>,
+    dropped: usize,
+}
+
+impl Sender {
+    pub(super) fn start(protocol: Protocol, resource: &Resource) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Thread)?;
+        let mut exporter = {
+            let _inside = runtime.enter();
+            exporter(protocol).map_err(Error::Otlp)?
+        };
+        exporter.set_resource(resource);
+        let (queue, commands) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("nats-serve-otlp".to_owned())
+            .spawn(move || runtime.block_on(run(&exporter, &commands)))
+            .map_err(Error::Thread)?;
+        Ok(Self { queue, dropped: 0 })
+    }
+
+    pub(super) fn send(&mut self, batch: Vec<SpanData>) {
+        let refused = self.queue.try_send(Command::Batch(batch));
+        if let Err(TrySendError::Full(Command::Batch(batch))) = refused {
+            if self.dropped == 0 {
+                tracing::warn!("the OTLP collector is too slow; spans for it are dropped");
+            }
+            self.dropped += batch.len();
+        }
+    }
+
+    /// Sends what is queued, until the deadline; then leaves the rest.
+    pub(super) fn stop(self, deadline: Instant) {
+        if self.dropped > 0 {
+            tracing::warn!(
+                dropped = self.dropped,
+                "spans for the OTLP collector were dropped"
+            );
+        }
+        let (done, wait) = sync_channel(1);
+        let mut stop = Command::Stop(done);
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(stop) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            stop = back;
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Everything but the protocol is read from the environment by the exporter itself.
+fn exporter(protocol: Protocol) -> Result<SpanExporter, opentelemetry_otlp::ExporterBuildError> {
+    match protocol {
+        Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
+        Protocol::HttpProtobuf => {
+            let connector = HttpsConnectorBuilder::new()
+                .with_native_roots()
+                .map_err(|error| {
+                    opentelemetry_otlp::ExporterBuildError::InternalFailure(error.to_string())
+                })?
+                .https_or_http()
+                .enable_http1()
+                .build();
+            SpanExporter::builder()
+                .with_http()
+                .with_http_client(HyperClient::new(connector, HTTP_TIMEOUT, None))
+                .build()
+        }
+    }
+}
+
+/// Owns the exporter. Waiting for the queue blocks this thread only; nothing else runs on it.
+async fn run(exporter: &SpanExporter, commands: &Receiver<Command>) {
+    let mut trouble = Trouble::default();
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Batch(batch) => {
+                let sent = exporter.export(batch).await.map_err(io::Error::other);
+                trouble.note("sending spans by OTLP", sent);
+            }
+            Command::Stop(done) => {
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}

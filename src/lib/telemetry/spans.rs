@@ -1,0 +1,176 @@
+//! The runtime's own spans, made with the OpenTelemetry API directly.
+//!
+//! The `tracing` layer costs three to six times as much a span, and these are made on every hop.
+//! A span lives in a [`Context`], so code that runs inside it (calls, `tracing` spans, log lines)
+//! finds its parent.
+
+#[cfg(feature = "http")]
+mod edge;
+
+use std::{borrow::Cow, sync::OnceLock, time::Duration};
+
+use opentelemetry::{
+    Context, KeyValue, Value, global,
+    trace::{SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt, Tracer},
+};
+
+use opentelemetry_sdk::trace::SdkTracer;
+
+#[cfg(feature = "http")]
+pub(crate) use edge::{Edge, edge_inner, end_http, root, waited};
+
+use super::names;
+use crate::{Code, Status, operation::Names};
+
+/// Instrumentation scope of the runtime's spans.
+pub(super) const SCOPE: &str = "nats-serve";
+
+/// The process's own tracer, once [`super::init`] has made it.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+pub(super) fn install(tracer: SdkTracer) {
+    // A second one can't be: the subscriber is installed before, and only once.
+    let _ = TRACER.set(tracer);
+}
+
+/// Starts a span as a child of what `parent` holds, and returns `parent` with it in place.
+///
+/// Whoever has installed a tracer provider of his own instead of ours gets the spans there.
+fn begin(builder: SpanBuilder, parent: &Context) -> Context {
+    match TRACER.get() {
+        Some(tracer) => parent.with_span(tracer.build_with_context(builder, parent)),
+        None => parent.with_span(global::tracer(SCOPE).build_with_context(builder, parent)),
+    }
+}
+
+fn attribute(name: &'static str, value: impl Into<Value>) -> KeyValue {
+    KeyValue::new(name, value)
+}
+
+fn start(
+    name: &'static str,
+    kind: SpanKind,
+    attributes: Vec<KeyValue>,
+    parent: &Context,
+) -> Context {
+    let builder = SpanBuilder::from_name(name)
+        .with_kind(kind)
+        .with_attributes(attributes);
+    begin(builder, parent)
+}
+
+/// Returns the context that continues a remote caller's trace, or starts none.
+pub(crate) fn remote_parent(trace: Option<SpanContext>) -> Context {
+    match trace {
+        Some(trace) => Context::new().with_remote_span_context(trace),
+        None => Context::new(),
+    }
+}
+
+/// Where a process's messages go: the NATS server, for `server.address`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Starts the caller's side of a call.
+pub(crate) fn route(names: &Names, server: &Server, request_id: &str, parent: &Context) -> Context {
+    let mut attributes = rpc_attributes(names, request_id);
+    attributes.push(attribute(names::SERVER_ADDRESS, server.host.clone()));
+    attributes.push(attribute(names::SERVER_PORT, i64::from(server.port)));
+    start(
+        names::PROXY_ROUTE_TO_REPLICA,
+        SpanKind::Client,
+        attributes,
+        parent,
+    )
+}
+
+/// Starts the replica's side of a call.
+pub(crate) fn handle(
+    names: &Names,
+    replica_id: &str,
+    request_id: &str,
+    attempt: u32,
+    queue_wait: Duration,
+    parent: &Context,
+) -> Context {
+    let mut attributes = rpc_attributes(names, request_id);
+    attributes.push(attribute(names::REPLICA_ID, replica_id.to_owned()));
+    attributes.push(attribute(names::ATTEMPT, i64::from(attempt)));
+    attributes.push(attribute(names::QUEUE_WAIT_MS, milliseconds(queue_wait)));
+    start(
+        names::REPLICA_HANDLE_REQUEST,
+        SpanKind::Server,
+        attributes,
+        parent,
+    )
+}
+
+fn rpc_attributes(names: &Names, request_id: &str) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(14);
+    attributes.extend([
+        attribute(names::REQUEST_ID, request_id.to_owned()),
+        attribute(names::DEPLOYMENT, names.service.deployment()),
+        attribute(names::APP, names::APP_DEFAULT),
+        attribute(names::CALL_METHOD, names.operation),
+        attribute(names::RPC_SYSTEM_NAME, names::NATS),
+        attribute(names::RPC_METHOD, names.rpc_method),
+        attribute(names::MESSAGING_SYSTEM, names::NATS),
+        attribute(names::MESSAGING_DESTINATION_TEMPLATE, names.subject),
+        attribute(
+            names::MESSAGING_CONSUMER_GROUP_NAME,
+            names.service.subject(),
+        ),
+    ]);
+    attributes
+}
+
+/// Notes the replica that answered and how often it was tried.
+pub(crate) fn answered(span: &Context, replica: &str, attempt: u32, queue_wait: Duration) {
+    let span = span.span();
+    if span.is_recording() {
+        span.set_attribute(attribute(names::REPLICA_ID, replica.to_owned()));
+        span.set_attribute(attribute(names::ATTEMPT, i64::from(attempt)));
+        span.set_attribute(attribute(names::QUEUE_WAIT_MS, milliseconds(queue_wait)));
+    }
+}
+
+/// Notes an attempt that brought no answer.
+pub(crate) fn attempt_failed(span: &Context, attempt: u32, reason: &'static str) {
+    span.span().add_event(
+        names::EVENT_ATTEMPT_FAILED,
+        vec![
+            attribute(names::ATTEMPT, i64::from(attempt)),
+            attribute(names::ERROR_TYPE, reason),
+        ],
+    );
+}
+
+/// Ends a hop's span; it is an error where the server's side is at fault.
+pub(crate) fn end_call(span: &Context, failed: Option<&Status>) {
+    let span = span.span();
+    if span.is_recording() {
+        let code = failed.map_or("ok", |status| status.code().as_str());
+        span.set_attribute(attribute(names::RPC_STATUS_CODE, code));
+        if let Some(code) = failed
+            .map(Status::code)
+            .filter(|code| code.is_server_error())
+        {
+            fail(&span, code);
+        }
+    }
+    span.end();
+}
+
+fn fail(span: &opentelemetry::trace::SpanRef<'_>, code: Code) {
+    span.set_attribute(attribute(names::ERROR_TYPE, code.as_str()));
+    span.set_status(SpanStatus::Error {
+        description: Cow::Borrowed(code.as_str()),
+    });
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,30 @@
+//! Traces read back from the span files that every process writes.
+//!
+//! One trace is spread over the files of several processes, so a request can be followed end to end
+//! without a tracing backend: [`read()`] finds the spans of one trace, [`Trace`] puts them together.
+//! The command `nats-serve trace` calls this, and so do tests that look at what was recorded.
+//!
+//! Files grow and go away while they are read, and their last line may be half-written; none of
+//! that is an error.
+
+mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod id;
+mod latest;
+mod lines;
+mod otlp;
+mod read;
+mod selector;
+mod span;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod tree;
+
+pub use error::Error;
+pub use id::{InvalidId, SpanId, TraceId};
+pub use read::read;
+pub use selector::{InvalidSelector, Selector};
+pub use span::{Attributes, Event, Kind, Span, Status, Value};
+pub use trace::{Gaps, Row, Trace};

@@ -1,0 +1,25 @@
+//! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), and an
+//! OTLP receiver (rotel). What they understand is what the documents say, not what we meant.
+//!
+//! Needs `python3` with `venv`; everything else is installed under `target/`, by hash.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+
+/// The fixture of tests/it.
+#[path = "../it"]
+mod it {
+    #[allow(
+        dead_code,
+        clippy::disallowed_methods,
+        reason = "tests/it uses more of it; the environment of the test run is no setting"
+    )]
+    pub(crate) mod support;
+}
+use it::support;
+
+mod python;
+mod rotel;
+
+mod discovery;
+mod nats_py;
+mod otlp;

@@ -1,0 +1,85 @@
+//! A Python environment under the target folder, made once from `requirements.txt`.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+use crate::support::{Stack, process};
+
+const REQUIREMENTS: &str = include_str!("requirements.txt");
+
+/// Where this folder's scripts are.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+
+/// The interpreter, in which the requirements can be imported.
+pub(crate) fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(environment)
+}
+
+/// Runs one of the scripts against a stack's NATS and reads the JSON that it prints.
+pub(crate) async fn script(name: &str, stack: &Stack, arguments: &[&str]) -> Value {
+    let script = format!("{SCRIPTS}/{name}");
+    let nats = stack.nats.as_ref().unwrap().url();
+    let mut all = vec![script.as_str(), &nats];
+    all.extend(arguments);
+    let command = process::command(python(), stack.folder(), &all, &[]);
+    let output = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs some Python and returns the line that it prints.
+pub(crate) fn evaluate(python: &Path, code: &str) -> String {
+    run(Command::new(python).args(["-c", code]))
+}
+
+/// Other tests, and other test processes, may want it at the same moment.
+fn environment() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    fs::create_dir_all(&folder).unwrap();
+    let lock = File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+
+    let system = Path::new("python3");
+    let version = evaluate(system, "import sys; print(sys.executable, sys.version)");
+    let venv = folder.join("venv");
+    let python = venv.join("bin/python");
+    // Written last, so that what was begun and not finished is made anew.
+    let made_from = venv.join("made-from");
+    let wanted = format!("{version}\n{REQUIREMENTS}");
+    if fs::read_to_string(&made_from).is_ok_and(|text| text == wanted) {
+        return python;
+    }
+    let _ = fs::remove_dir_all(&venv);
+    run(Command::new(system).args(["-m", "venv"]).arg(&venv));
+    run(Command::new(&python)
+        .args("-m pip --quiet --disable-pip-version-check install --require-hashes -r".split(' '))
+        .arg(Path::new(SCRIPTS).join("requirements.txt")));
+    fs::write(&made_from, wanted).unwrap();
+    python
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; these tests need python3"));
+    let (said, failed) = (output.stdout, output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?} failed; these tests need python3 with venv, and pip's index:\n{}{}",
+        String::from_utf8_lossy(&said),
+        String::from_utf8_lossy(&failed)
+    );
+    String::from_utf8(said).unwrap().trim().to_owned()
+}

@@ -1,0 +1,22 @@
+//! Everything with a socket, against the real binaries and a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment of the test run is no setting"
+)]
+
+mod support;
+
+mod application;
+mod example;
+mod gates;
+mod problems;
+mod refusals;
+mod runtime;
+mod scaling;
+mod start_order;
+mod telemetry;
+mod traces;
+mod up;
+mod wire;

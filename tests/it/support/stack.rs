@@ -1,0 +1,210 @@
+//! The whole application, each service a process, on a NATS of its own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nats_serve::traces::{self, Trace};
+use reqwest::{Client, Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+
+use super::{Process, Server, eventually};
+
+pub(crate) const SERVICES: [&str; 4] = [
+    "database-service",
+    "notification-service",
+    "user-service",
+    "gateway",
+];
+
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) nats: Option<Server>,
+    pub(crate) processes: BTreeMap<String, Process>,
+    variables: Vec<(String, String)>,
+    client: Client,
+    base: String,
+    folder: tempfile::TempDir,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Starts everything with settings, and waits until it serves.
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
+        let mut stack = Self::empty(Server::start().await, variables);
+        for service in SERVICES {
+            stack.add(service, service);
+        }
+        for service in SERVICES {
+            stack.ready(service).await;
+        }
+        stack
+    }
+
+    /// A folder and a NATS, and nothing that runs on it.
+    pub(crate) fn empty(nats: Server, variables: &[(&str, &str)]) -> Self {
+        let mut all = vec![
+            ("NATS_URL".to_owned(), nats.url()),
+            ("HTTP_ADDR".to_owned(), "127.0.0.1:0".to_owned()),
+        ];
+        let given = variables.iter();
+        all.extend(given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            nats: Some(nats),
+            processes: BTreeMap::new(),
+            variables: all,
+            client: Client::new(),
+            base: String::new(),
+            folder,
+        }
+    }
+
+    /// Starts a process of a service under a name of its own.
+    pub(crate) fn add(&mut self, name: &str, service: &str) {
+        let variables: Vec<(&str, &str)> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let process = Process::start(self.folder.path(), &[service], &variables);
+        self.processes.insert(name.to_owned(), process);
+    }
+
+    /// Waits until a process says that it is ready.
+    pub(crate) async fn ready(&mut self, name: &str) {
+        let process = self.processes.get_mut(name).unwrap();
+        process.says("is ready").await;
+        if let Some((_, rest)) = process.output().split_once("on http://") {
+            let address = rest.split([';', ' ', '"']).next().unwrap();
+            self.base = format!("http://{address}");
+        }
+    }
+
+    /// Tells a process to leave and waits until it has.
+    pub(crate) async fn leave(&mut self, name: &str) -> Process {
+        let mut process = self.processes.remove(name).unwrap();
+        process.signal(rustix::process::Signal::TERM);
+        assert!(process.ended().await.success(), "{}", process.output());
+        process
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where HTTP is answered: `127.0.0.1:8000`.
+    pub(crate) fn address(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
+    }
+
+    pub(crate) fn spans(&self) -> PathBuf {
+        self.folder.path().join(".nats-serve/spans")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    pub(crate) async fn register(&self, name: &str, email: &str) -> Reply {
+        let body = serde_json::json!({"name": name, "email": email}).to_string();
+        self.post("/register", &body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Reply {
+        let json = [("content-type", "application/json")];
+        self.send(Method::POST, path, &json, Some(body.to_owned()))
+            .await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Reply {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.body(body.unwrap_or_default()).send().await.unwrap();
+        Reply {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.text().await.unwrap(),
+        }
+    }
+
+    /// Reads the trace of an answer once as many spans are there as one expects.
+    pub(crate) async fn trace(&self, reply: &Reply, spans: usize) -> Trace {
+        trace_in(&self.spans(), &reply.trace_id(), spans).await
+    }
+
+    pub(crate) fn mails(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join(".nats-serve/mails"));
+        entries
+            .unwrap()
+            .flatten()
+            .map(|entry| fs::read_to_string(entry.path()).unwrap())
+            .collect()
+    }
+}
+
+/// Reads a trace from span files once it has as many spans as expected.
+pub(crate) async fn trace_in(spans_dir: &Path, trace_id: &str, spans: usize) -> Trace {
+    let selector = trace_id.parse().unwrap();
+    eventually(&format!("{spans} spans of {trace_id}"), async || {
+        let trace = traces::read(spans_dir, &selector).ok()?;
+        let whole = trace.rows().len() >= spans;
+        whole.then_some(trace)
+    })
+    .await
+}
+
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn trace_id(&self) -> String {
+        self.header("traceparent")
+            .split('-')
+            .nth(1)
+            .expect("a traceparent")
+            .to_owned()
+    }
+
+    /// Checks that it is a problem document of a status, and returns it.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16) -> Value {
+        assert_eq!(status, self.status.as_u16(), "{}", self.body);
+        assert_eq!("application/problem+json", self.header("content-type"));
+        let problem = self.json();
+        assert_eq!(status, problem["status"]);
+        assert_eq!(self.trace_id(), problem["trace_id"]);
+        problem
+    }
+}

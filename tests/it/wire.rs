@@ -1,0 +1,145 @@
+//! Peers of other versions and of other kinds.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use futures_util::StreamExt;
+
+use crate::support::{
+    Server,
+    echo::{CALLER, Running, Say, connect},
+    eventually,
+};
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(*name, *value);
+    }
+    headers
+}
+
+#[tokio::test]
+async fn an_old_caller_and_a_new_replica_understand_each_other() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    // Another client altogether: no header of ours, or some that nobody knows.
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let plain = request(&stranger, "svc.echo.say", HeaderMap::new(), r#""hi""#).await;
+    assert_eq!("\"hi\"", plain.payload);
+    let reply = plain.headers.unwrap();
+    assert_eq!(echo.instance.id(), reply.get("replica").unwrap().as_str());
+    assert_eq!("1/64", reply.get("load").unwrap().as_str());
+    assert!(reply.get("Nats-Service-Error").is_none());
+
+    let future = headers(&[
+        ("x-from-the-future", "1"),
+        ("attempt", "many"),
+        ("timeout-ms", "soon"),
+    ]);
+    let served = request(&stranger, "svc.echo.say", future, r#""hi""#).await;
+    assert_eq!("\"hi\"", served.payload);
+
+    let malformed = request(&stranger, "svc.echo.say", HeaderMap::new(), "{").await;
+    let code = malformed.headers.unwrap();
+    assert_eq!("400", code.get("Nats-Service-Error-Code").unwrap().as_str());
+}
+
+async fn request(
+    client: &async_nats::Client,
+    subject: &str,
+    headers: HeaderMap,
+    payload: &'static str,
+) -> async_nats::Message {
+    let sending = client.request_with_headers(subject.to_owned(), headers, payload.into());
+    tokio::time::timeout(Duration::from_secs(10), sending)
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn one_replica_can_be_asked_and_pinged() {
+    let nats = Server::start().await;
+    let (one, other) = (Running::start(&nats).await, Running::start(&nats).await);
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    for replica in [&one, &other] {
+        let id = replica.instance.id();
+        for operation in ["_ping", "say"] {
+            let subject = format!("inst.echo.{id}.{operation}");
+            let reply = request(&stranger, &subject, HeaderMap::new(), r#""x""#).await;
+            assert_eq!(id, reply.headers.unwrap().get("replica").unwrap().as_str());
+        }
+        let unknown = format!("inst.echo.{id}.nothing");
+        let reply = request(&stranger, &unknown, HeaderMap::new(), "{}").await;
+        assert_eq!(
+            "501",
+            reply
+                .headers
+                .unwrap()
+                .get("Nats-Service-Error-Code")
+                .unwrap()
+                .as_str()
+        );
+    }
+    let gone = format!("inst.echo.{}.say", one.instance.id());
+    one.leave().await;
+    let sending = stranger.request(gone, "\"x\"".into()).await;
+    assert_eq!(
+        async_nats::RequestErrorKind::NoResponders,
+        sending.unwrap_err().kind()
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_has_expired_is_not_begun() {
+    let nats = Server::start().await;
+    let _echo = Running::start(&nats).await;
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let expired = headers(&[("timeout-ms", "0")]);
+    stranger
+        .publish_with_reply_and_headers("svc.echo.say", "nobody", expired, "\"x\"".into())
+        .await
+        .unwrap();
+    let client = connect(CALLER, &nats).await;
+    eventually("the expired request in the statistics", async || {
+        let found = client.survey(Duration::from_millis(300)).await;
+        let say = found
+            .first()?
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.name == "say")?
+            .clone();
+        assert_eq!(0, say.num_requests);
+        (say.data["expired"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn interim_replies_are_not_taken_for_the_answer() {
+    let nats = Server::start().await;
+    // A replica of a later version, by hand: it says that it works before it answers.
+    let later = async_nats::connect(nats.url()).await.unwrap();
+    let mut requests = later
+        .queue_subscribe("svc.echo.say", "echo".into())
+        .await
+        .unwrap();
+    later.flush().await.unwrap();
+    let answering = tokio::spawn(async move {
+        let request = requests.next().await.unwrap();
+        let to = request.reply.unwrap();
+        for kind in ["accepted", "from-the-future"] {
+            let interim = headers(&[("interim", kind), ("replica", "later")]);
+            later
+                .publish_with_headers(to.clone(), interim, "\"not this\"".into())
+                .await
+                .unwrap();
+        }
+        later.publish(to, "\"this\"".into()).await.unwrap();
+        later.flush().await.unwrap();
+    });
+    let client = connect(CALLER, &nats).await;
+    assert_eq!("this", client.call::<Say>(&String::new()).await.unwrap());
+    answering.await.unwrap();
+}
