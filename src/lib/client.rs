@@ -4,10 +4,15 @@
 //! beyond its timeout while disconnected; hence `client/inbox.rs`.
 
 mod attempt;
+mod call;
 mod connection;
 mod gate;
 mod inbox;
+mod peer;
 mod survey;
+mod trouble;
+mod unanswered;
+mod violation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,15 +24,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use gate::{Gate, GateAddress, Verdict};
 pub use survey::{EndpointStats, ServiceStats};
+pub use unanswered::Unanswered;
 
 use crate::{
     Code, Instance, Operation, Status, context::RequestScope, operation::Names, telemetry::spans,
 };
+pub(crate) use attempt::PING;
 use connection::Connection;
 #[cfg(feature = "app")]
 pub(crate) use connection::without_credentials;
 use gate::Gates;
 use inbox::Inbox;
+use peer::Peers;
+use trouble::Trouble;
 
 /// An answer is worth this much waiting for a connection, no more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +48,10 @@ pub struct Options {
     pub url: String,
     /// Time for a call that no request is waiting for, and so has no deadline to inherit. Default 2 s.
     pub request_timeout: Duration,
+    /// How long an attempt may go without a sign of life from a replica: an answer, or its word that it
+    /// is working on one, which comes after 25 ms. Then another attempt is made, if the operation is
+    /// idempotent. Default 250 ms.
+    pub attempt_timeout: Duration,
     /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
     pub reconnect_wait: Duration,
 }
@@ -48,6 +61,7 @@ impl Default for Options {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
             request_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_millis(250),
             reconnect_wait: Duration::from_millis(40),
         }
     }
@@ -92,6 +106,8 @@ struct Shared {
     server: spans::Server,
     connected: watch::Receiver<bool>,
     inbox: Arc<Inbox>,
+    trouble: Arc<Trouble>,
+    peers: Peers,
     gates: OnceCell<Gates>,
     _inbox_task: AbortOnDropHandle<()>,
 }
@@ -107,11 +123,12 @@ impl Client {
     /// Returns an error when the URL is malformed.
     pub async fn connect(instance: &Instance, options: Options) -> Result<Self, Error> {
         let inbox = Arc::new(Inbox::new(instance));
+        let trouble = Arc::default();
         let Connection {
             nats,
             server,
             connected,
-        } = Connection::open(instance, &options.url, &inbox).await?;
+        } = Connection::open(instance, &options.url, &inbox, &trouble).await?;
         let replies = nats
             .subscribe(inbox.subject())
             .await
@@ -125,6 +142,8 @@ impl Client {
                 server,
                 connected,
                 inbox,
+                trouble,
+                peers: Peers::default(),
                 gates: OnceCell::new(),
                 _inbox_task: AbortOnDropHandle::new(receiving),
             }),
@@ -149,22 +168,35 @@ impl Client {
     ///
     /// The call is a span (`proxy_route_to_replica`) below the current one. Called while a request is
     /// being handled it has that request's deadline and id, otherwise `Options::request_timeout`.
-    /// What was surely not begun (no replica, a replica that refused for load) is tried up to three
-    /// times, within the deadline.
+    ///
+    /// # Attempts
+    ///
+    /// What was surely not begun (no replica, a replica that refused for load) is repeated, and what may
+    /// have begun (no sign of life, a replica that died, a lost connection) if the operation is
+    /// idempotent: up to three attempts within the deadline, with pauses of 10 to 40 ms, and over ten
+    /// seconds no more repetitions of calls to a service than 100 and a tenth of its calls. A replica that
+    /// says that it is working is waited for, whatever it takes. After a silent attempt first
+    /// attempts go for 15 s to instances that have answered since.
     ///
     /// # Errors
     ///
-    /// | code | when |
-    /// |---|---|
-    /// | `unavailable` | no replica listens, or NATS is not connected |
-    /// | `overloaded` | every replica that was tried refused |
-    /// | `deadline_exceeded` | the time ran out; whether the work was done is unknown |
-    /// | `too_large` | request or reply is over the server's `max_payload` |
-    /// | any other | as the handler answered |
+    /// | code | [`Status::unanswered`] | when |
+    /// |---|---|---|
+    /// | `unavailable` | `NoResponders` | no replica listens |
+    /// | `unavailable` | `Disconnected` | NATS is not connected, or the connection was lost meanwhile |
+    /// | `unavailable` | `Gone` | the replica died while it worked on it, and it can't be repeated |
+    /// | `overloaded` | `Busy` | every replica that was tried refused |
+    /// | `deadline_exceeded` | `TimedOut` | the time ran out; whether the work was done is unknown |
+    /// | `internal` | `Forbidden` | NATS's permissions refuse the call |
+    /// | `too_large` | | the request is over the server's `max_payload` |
+    /// | any | `None` | as the handler answered |
+    ///
+    /// The call's own fate stays in the process that called; the handler's answer has none.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future forgets the call; the replica is not told and may finish its work.
+    /// Dropping the future forgets the call at once, and its place in the reply inbox; the replica is not
+    /// told and may finish its work.
     pub async fn call<O: Operation>(&self, request: &O::Request) -> Result<O::Reply, Status> {
         let names = Names::of::<O>();
         let parent = Context::current();
@@ -178,7 +210,7 @@ impl Client {
             Err(error) => Err(Status::internal(error)),
         };
         let result = result.and_then(|reply| decode_reply::<O>(&reply));
-        spans::end_call(&span, result.as_ref().err());
+        spans::end_route(&span, result.as_ref().err());
         result
     }
 
@@ -192,6 +224,27 @@ impl Client {
     #[must_use]
     pub fn late_replies(&self) -> u64 {
         self.shared.inbox.late()
+    }
+
+    /// Returns what this process needs and NATS's permissions forbid, in words; `None` if all is well.
+    ///
+    /// Known from the first refusal until the next connection.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<String> {
+        self.shared.trouble.first_forbidden()
+    }
+
+    /// Returns how many messages found a full channel and were dropped.
+    #[must_use]
+    pub fn dropped_messages(&self) -> u64 {
+        self.shared.trouble.dropped()
+    }
+
+    /// Returns how many messages have arrived that the client itself has not read.
+    pub(crate) fn arrived(&self) -> u64 {
+        let arrived = &self.shared.nats.statistics().in_messages;
+        let arrived = arrived.load(std::sync::atomic::Ordering::Relaxed);
+        arrived.saturating_sub(self.shared.inbox.received())
     }
 
     pub(crate) fn nats(&self) -> &async_nats::Client {

@@ -61,6 +61,7 @@ pub mod app;
 #[cfg(feature = "app")]
 pub mod cli;
 pub mod client;
+mod clock;
 mod context;
 #[cfg(feature = "http")]
 pub mod http;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use async_nats::{HeaderMap, HeaderValue, header::HeaderName};
 
-pub(crate) use reply::{Answer, Reply, ReplyHead};
+pub(crate) use reply::{Answer, Interim, Reply, ReplyHead};
 #[cfg(feature = "http")]
 pub(crate) use request::MAX_TIMEOUT;
 pub(crate) use request::RequestHead;

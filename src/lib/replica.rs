@@ -10,6 +10,7 @@ mod ctx;
 mod discovery;
 mod dispatch;
 mod endpoint;
+mod lateness;
 mod leave;
 mod subscriptions;
 

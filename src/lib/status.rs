@@ -7,6 +7,8 @@ use std::{borrow::Cow, error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Unanswered;
+
 /// Says what went wrong, and thereby who should do what.
 ///
 /// The set is closed: a code that a newer peer sends and this version doesn't know is read as
@@ -143,6 +145,7 @@ pub struct Status {
     message: Cow<'static, str>,
     fields: Vec<FieldError>,
     source: Option<Box<dyn Error + Send + Sync>>,
+    unanswered: Option<Unanswered>,
 }
 
 impl Status {
@@ -153,6 +156,7 @@ impl Status {
             message: message.into(),
             fields: Vec::new(),
             source: None,
+            unanswered: None,
         }
     }
 
@@ -189,6 +193,17 @@ impl Status {
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    pub(crate) fn with_unanswered(mut self, how: Unanswered) -> Self {
+        self.unanswered = Some(how);
+        self
+    }
+
+    /// Tells how the call ended if no handler answered it; `None` if one did, or nobody was called.
+    #[must_use]
+    pub const fn unanswered(&self) -> Option<Unanswered> {
+        self.unanswered
     }
 
     /// Returns the code.

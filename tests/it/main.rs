@@ -9,6 +9,7 @@
 mod support;
 
 mod application;
+mod attempts;
 mod example;
 mod gates;
 mod problems;

@@ -134,7 +134,7 @@ async fn leaving_finishes_what_was_accepted() {
     let calls: Vec<_> = (0..40)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.call::<Sleep>(&300).await })
+            tokio::spawn(async move { client.call::<Sleep>(&900).await })
         })
         .collect();
     eventually("all calls at the replica", async || {
@@ -145,7 +145,7 @@ async fn leaving_finishes_what_was_accepted() {
     .await;
     first.leave().await;
     for call in calls {
-        assert_eq!(300, call.await.unwrap().unwrap());
+        assert_eq!(900, call.await.unwrap().unwrap());
     }
     assert_eq!(0, client.late_replies());
 }

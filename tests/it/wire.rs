@@ -1,6 +1,6 @@
 //! Peers of other versions and of other kinds.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
@@ -114,6 +114,46 @@ async fn a_request_that_has_expired_is_not_begun() {
         (say.data["expired"] == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_senders_wrong_clock_makes_nothing_late_but_a_buffer_does() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let mut served = 0;
+    for (sender, minutes) in [("s1", -5_i64), ("s2", 0), ("s3", 5)] {
+        for late in [0, 5, 3_000, 5, 60_000] {
+            send_nap(&stranger, sender, minutes * 60_000, late).await;
+            served += usize::from(late < 2_000);
+        }
+        let client = connect(CALLER, &nats).await;
+        eventually("each request begun or expired", async || {
+            let found = client.survey(Duration::from_millis(300)).await;
+            let expired = found.first()?.endpoints.first()?.data["expired"].as_u64()?;
+            let begun = echo.begun();
+            assert!(begun <= served, "{begun} of {served} in time");
+            let done = begun + usize::try_from(expired).unwrap();
+            (done == served + served * 2 / 3).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Sends a request that its sender sent a while ago by a clock that is off.
+async fn send_nap(stranger: &async_nats::Client, sender: &str, off_by: i64, late: i64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_millis()).unwrap();
+    let deadline = (now + off_by - late + 2_000).to_string();
+    stranger
+        .publish_with_reply_and_headers(
+            "svc.echo.nap",
+            format!("_INBOX.stranger.echo.{sender}.00ff"),
+            headers(&[("timeout-ms", "2000"), ("deadline-unix-ms", &deadline)]),
+            "0".into(),
+        )
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

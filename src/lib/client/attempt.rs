@@ -1,165 +1,182 @@
-//! The attempts of one call: what may be repeated, and when to stop.
+//! One attempt of a call: a message out, and what comes back until the answer or the deadline.
+//!
+//! A live replica gives a sign within `ATTEMPT_TIMEOUT`: the answer, or `accepted` when its handler takes
+//! longer. After `accepted` it is asked now and then whether it is still there.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
-use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, client::PublishErrorKind};
 use bytes::Bytes;
-use opentelemetry::{Context, trace::TraceContextExt};
-use rand::Rng;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::Client;
+use super::{
+    Client, Unanswered,
+    call::Failure,
+    inbox::{Sign, Waiter},
+};
 use crate::{
-    Code, Status,
-    context::RequestScope,
-    message::{Answer, Reply, ReplyHead, RequestHead},
+    Code, Service, Status,
+    message::{Answer, Reply, ReplyHead},
     operation::Names,
-    telemetry::spans,
 };
 
-/// Attempts a call, the first included.
-const MAX_ATTEMPTS: u32 = 3;
-/// Pause before the next attempt, jittered to between half and all of it, doubled each time.
-const BACKOFF: Duration = Duration::from_millis(20);
-/// Messages that one attempt may have unread: some interim replies and the final one.
+/// Messages that one attempt may have unread: `accepted`, a sign of life, the answer.
 const UNREAD: usize = 4;
 
-/// How one attempt ended without a payload. Boxed where it is returned: answers are the rule.
-struct Failure {
-    status: Status,
-    /// In the span's event.
-    reason: &'static str,
-    /// The handler surely has not begun, or may safely begin twice.
-    repeatable: bool,
-    /// Who answered, if anybody did.
-    answered: Option<ReplyHead>,
+/// An attempt under way. Dropping it forgets it.
+pub(super) struct Attempt<'a> {
+    client: &'a Client,
+    names: &'static Names,
+    waiter: Waiter<'a>,
+    deadline: Instant,
+    pub(super) sent: Instant,
+    /// When the next sign of life is due.
+    due: Instant,
+    /// Who has accepted it.
+    accepted: Option<Arc<str>>,
+    /// A sign of life has been asked for.
+    asked: bool,
 }
 
-impl Failure {
-    fn unanswered(reason: &'static str, repeatable: bool, status: Status) -> Box<Self> {
-        Box::new(Self {
-            status,
-            reason,
-            repeatable,
-            answered: None,
-        })
-    }
-
-    fn deadline(names: &Names) -> Box<Self> {
-        let words = format!("no answer from {} in time", names.service.name());
-        let status = Status::new(Code::DeadlineExceeded, words);
-        Self::unanswered("deadline_exceeded", false, status)
-    }
+/// What an attempt has come to.
+pub(super) enum Event {
+    /// The answer, or a refusal.
+    Final(ReplyHead, Answer),
+    NoResponders,
+    /// No sign of life. Waiting on is possible.
+    Silent,
+    /// The replica that had accepted it died.
+    Gone(Arc<str>),
+    Disconnected,
+    Forbidden,
+    Deadline,
 }
 
 impl Client {
-    pub(super) async fn attempts(
-        &self,
-        names: &Names,
+    /// Sends an attempt to the group, or to one instance.
+    pub(super) async fn attempt<'a>(
+        &'a self,
+        names: &'static Names,
+        instance: Option<&str>,
+        headers: HeaderMap,
         payload: Bytes,
-        scope: &RequestScope,
-        span: &Context,
-    ) -> Result<Bytes, Status> {
-        for attempt in 1.. {
-            let outcome = self
-                .attempt(names, payload.clone(), scope, span, attempt)
-                .await;
-            let failure = match outcome {
-                Ok((head, reply)) => {
-                    spans::answered(span, &head.replica, attempt, head.queue_wait);
-                    return Ok(reply);
+        deadline: Instant,
+    ) -> Result<Attempt<'a>, Box<Failure>> {
+        let waiter = self.shared.inbox.wait_for_call(names, UNREAD);
+        let reply = waiter.subject();
+        let nats = &self.shared.nats;
+        let sent = Instant::now();
+        let sending = async {
+            match instance {
+                None => {
+                    nats.publish_with_reply_and_headers(names.subject, reply, headers, payload)
+                        .await
                 }
-                Err(failure) => failure,
-            };
-            if let Some(head) = &failure.answered {
-                spans::answered(span, &head.replica, attempt, head.queue_wait);
+                Some(id) => {
+                    let subject = instance_subject(names.service, id, names.operation);
+                    nats.publish_with_reply_and_headers(subject, reply, headers, payload)
+                        .await
+                }
             }
-            if failure.answered.is_none() || failure.repeatable {
-                spans::attempt_failed(span, attempt, failure.reason);
-            }
-            let pause = backoff(attempt);
-            if !failure.repeatable || attempt >= MAX_ATTEMPTS || pause >= scope.remaining() {
-                return Err(failure.status);
-            }
-            sleep(pause).await;
-        }
-        unreachable!("attempts are counted and end")
-    }
-
-    async fn attempt(
-        &self,
-        names: &Names,
-        payload: Bytes,
-        scope: &RequestScope,
-        span: &Context,
-        attempt: u32,
-    ) -> Result<(ReplyHead, Bytes), Box<Failure>> {
-        let wait = self.shared.options.reconnect_wait.min(scope.remaining());
-        if !self.connected(wait).await {
-            let status = Status::unavailable("NATS is not connected");
-            return Err(Failure::unanswered("disconnected", false, status));
-        }
-        let deadline = Instant::from_std(scope.deadline);
-        let mut waiter = self.shared.inbox.wait(names.service.subject(), UNREAD);
-        let head = RequestHead::new(
-            Some(span.span().span_context().clone()).filter(|trace| trace.is_valid()),
-            scope.request_id.clone(),
-            scope.remaining(),
-            SystemTime::now(),
-            attempt,
-        );
-        let sending = self.shared.nats.publish_with_reply_and_headers(
-            names.subject,
-            waiter.subject(),
-            head.encode(),
-            payload,
-        );
+        };
         match timeout_at(deadline, sending).await {
             Err(_) => return Err(Failure::deadline(names)),
             Ok(Err(error)) => return Err(not_sent(names, error)),
             Ok(Ok(())) => {}
         }
-        loop {
-            let Ok(message) = timeout_at(deadline, waiter.next()).await else {
-                return Err(Failure::deadline(names));
-            };
-            let Some(message) = message else {
-                let status = Status::unavailable("the connection to NATS was lost during the call");
-                return Err(Failure::unanswered(
-                    "disconnected",
-                    names.idempotent,
-                    status,
-                ));
-            };
-            match Reply::decode(message) {
-                // The callee lives and works; its answer comes.
-                Reply::Interim => {}
-                Reply::NoResponders => {
-                    let words = format!("no {} is running", names.service.name());
-                    let status = Status::unavailable(words);
-                    return Err(Failure::unanswered("no_responders", true, status));
-                }
-                Reply::Final { head, answer } => return finish(head, answer),
-            }
-        }
+        Ok(Attempt {
+            client: self,
+            names,
+            waiter,
+            deadline,
+            sent,
+            due: sent + self.shared.options.attempt_timeout,
+            accepted: None,
+            asked: false,
+        })
     }
 }
 
-fn finish(head: ReplyHead, answer: Answer) -> Result<(ReplyHead, Bytes), Box<Failure>> {
-    let (status, repeatable) = match answer {
-        Answer::Payload(payload) => return Ok((head, payload)),
-        Answer::Failed(status) => (status, false),
-        Answer::NotAccepted(status) => {
-            let repeatable = status.is_retryable();
-            (status, repeatable)
+impl Attempt<'_> {
+    /// Waits for the next thing that somebody has to decide about.
+    pub(super) async fn next(&mut self) -> Event {
+        loop {
+            let until = self.due.min(self.deadline);
+            let Ok(sign) = timeout_at(until, self.waiter.sign()).await else {
+                if until == self.deadline {
+                    return Event::Deadline;
+                }
+                if self.accepted.is_some() && !self.asked {
+                    self.ask().await;
+                    continue;
+                }
+                return Event::Silent;
+            };
+            let message = match sign {
+                Some(Sign::Message(message)) => message,
+                Some(Sign::Forbidden) => return Event::Forbidden,
+                None => return Event::Disconnected,
+            };
+            match Reply::decode(message) {
+                Reply::Interim(head) => {
+                    self.alive();
+                    if !head.replica.is_empty() {
+                        self.accepted = Some(head.replica.into());
+                    }
+                }
+                Reply::NoResponders => {
+                    return match self.accepted.take() {
+                        Some(id) => Event::Gone(id),
+                        None => Event::NoResponders,
+                    };
+                }
+                Reply::Final { head, answer } => return Event::Final(head, answer),
+            }
         }
-    };
-    Err(Box::new(Failure {
-        reason: status.code().as_str(),
-        status,
-        repeatable,
-        answered: Some(head),
-    }))
+    }
+
+    /// Goes on waiting after silence: there will be no other attempt. One that nobody has accepted waits
+    /// until the deadline, another goes on asking.
+    pub(super) fn wait_on(&mut self) {
+        if self.accepted.is_some() {
+            self.alive();
+        } else {
+            self.due = self.deadline;
+        }
+    }
+
+    /// Returns who has accepted it and was asked in vain.
+    pub(super) fn accepted_by(&self) -> Option<&str> {
+        self.accepted.as_deref()
+    }
+
+    fn alive(&mut self) {
+        self.asked = false;
+        self.due = Instant::now() + self.client.shared.options.attempt_timeout;
+    }
+
+    /// Asks whoever has accepted this for a sign of life; if it is gone the server answers.
+    async fn ask(&mut self) {
+        self.asked = true;
+        self.due = Instant::now() + self.client.shared.options.attempt_timeout;
+        let Some(id) = &self.accepted else { return };
+        let subject = instance_subject(self.names.service, id, PING);
+        let asking = self.client.shared.nats.publish_with_reply(
+            subject,
+            self.waiter.subject(),
+            Bytes::new(),
+        );
+        // A question that can't be sent is one without an answer.
+        let _ = timeout_at(self.due.min(self.deadline), asking).await;
+    }
+}
+
+/// Answers without admission.
+pub(crate) const PING: &str = "_ping";
+
+/// Returns the subject of an operation at one instance.
+pub(super) fn instance_subject(service: Service, id: &str, operation: &str) -> String {
+    format!("inst.{}.{id}.{operation}", service.subject())
 }
 
 fn not_sent(names: &Names, error: async_nats::PublishError) -> Box<Failure> {
@@ -167,15 +184,13 @@ fn not_sent(names: &Names, error: async_nats::PublishError) -> Box<Failure> {
         PublishErrorKind::MaxPayloadExceeded => {
             let words = format!("the request to {} is too large", names.service.name());
             let status = Status::new(Code::TooLarge, words).with_source(error);
-            Failure::unanswered("too_large", false, status)
+            Failure::new("too_large", false, status)
         }
         _ => {
-            let status = Status::unavailable("the call could not be sent").with_source(error);
-            Failure::unanswered("not_sent", true, status)
+            let status = Status::unavailable("the call could not be sent")
+                .with_source(error)
+                .with_unanswered(Unanswered::Disconnected);
+            Failure::new("not_sent", true, status)
         }
     }
-}
-
-fn backoff(attempt: u32) -> Duration {
-    (BACKOFF * 2_u32.pow(attempt.min(MAX_ATTEMPTS) - 1)).mul_f64(rand::rng().random_range(0.5..1.0))
 }

@@ -9,17 +9,19 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{ConnectOptions, Event, ServerAddr};
+use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 use rand::Rng;
 use tokio::sync::watch;
 
-use super::{Error, Inbox};
+use super::{Error, Inbox, Trouble};
 use crate::{Instance, telemetry::spans};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that may wait in one subscription. The receive loops never block, so it stays near zero.
-const SUBSCRIPTION_CAPACITY: usize = 16_384;
+/// Messages that may wait in one subscription; what finds it full is dropped, and counted. The receive
+/// loops never block, so it stays near zero. After a process was frozen everything that the kernel holds
+/// for it comes at once: 6 MiB by default, fewer than this many requests with our headers.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
 /// Longest pause between two attempts to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,7 @@ impl Connection {
         instance: &Instance,
         url: &str,
         inbox: &Arc<Inbox>,
+        trouble: &Arc<Trouble>,
     ) -> Result<Self, Error> {
         let servers = servers(url)?;
         let server = servers.first().map(|first| spans::Server {
@@ -45,6 +48,7 @@ impl Connection {
             url: without_credentials(url),
             up,
             inbox: Arc::clone(inbox),
+            trouble: Arc::clone(trouble),
             complained: AtomicBool::new(false),
         });
         let nats = ConnectOptions::new()
@@ -105,6 +109,7 @@ struct Events {
     url: String,
     up: watch::Sender<bool>,
     inbox: Arc<Inbox>,
+    trouble: Arc<Trouble>,
     /// The present outage has been logged.
     complained: AtomicBool,
 }
@@ -113,6 +118,7 @@ impl Events {
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => {
+                self.trouble.connected();
                 self.up.send_replace(true);
                 if self.complained.swap(false, Ordering::Relaxed) {
                     tracing::info!("connected to NATS");
@@ -130,10 +136,11 @@ impl Events {
                     self.url
                 ));
             }
-            Event::ServerError(error) => tracing::error!("NATS refused: {error}"),
-            Event::SlowConsumer(_) => {
-                tracing::warn!("messages were dropped: this process can't keep up");
+            Event::ServerError(ServerError::Other(error)) => {
+                self.trouble.refused(error, &self.inbox);
             }
+            Event::ServerError(error) => tracing::error!("NATS refused: {error}"),
+            Event::SlowConsumer(_) => self.trouble.dropped_one(),
             Event::LameDuckMode => tracing::warn!("the NATS server is about to leave"),
             Event::Draining | Event::Closed => {}
         }

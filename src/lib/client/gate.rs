@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANSWER_TIMEOUT, Client, RoundTrip};
+use super::{ANSWER_TIMEOUT, Client, Inbox, RoundTrip};
 use crate::{Instance, Status, context::RequestScope, message::Reply};
 
 /// What a callee is told at the gate.
@@ -133,7 +133,7 @@ impl Client {
     }
 
     async fn keep_gates(&self) -> Result<Gates, Status> {
-        let gates = Gates::start(self.nats(), self.instance())
+        let gates = Gates::start(self.nats(), self.instance(), Arc::clone(&self.shared.inbox))
             .await
             .map_err(|error| Status::unavailable("NATS is not connected").with_source(error))?;
         match self.round_trip(self.patience()).await {
@@ -223,11 +223,12 @@ impl Gates {
     async fn start(
         nats: &async_nats::Client,
         instance: &Instance,
+        inbox: Arc<Inbox>,
     ) -> Result<Self, async_nats::SubscribeError> {
         let subject = format!("gate.{}.{}.*", instance.service().subject(), instance.id());
         let questions = nats.subscribe(subject).await?;
         let kept = Arc::default();
-        let answering = tokio::spawn(answer(nats.clone(), questions, Arc::clone(&kept)));
+        let answering = tokio::spawn(answer(nats.clone(), questions, Arc::clone(&kept), inbox));
         Ok(Self {
             kept,
             _answering: AbortOnDropHandle::new(answering),
@@ -235,8 +236,14 @@ impl Gates {
     }
 }
 
-async fn answer(nats: async_nats::Client, mut questions: Subscriber, kept: Arc<Mutex<Kept>>) {
+async fn answer(
+    nats: async_nats::Client,
+    mut questions: Subscriber,
+    kept: Arc<Mutex<Kept>>,
+    inbox: Arc<Inbox>,
+) {
     while let Some(question) = questions.next().await {
+        inbox.count();
         if let Some((asker, answer)) = answer_to(question, &kept) {
             let _ = timeout(ANSWER_TIMEOUT, nats.publish(asker, answer)).await;
         }

@@ -18,13 +18,31 @@ pub(crate) struct ReplyHead {
     pub(crate) load: Option<(usize, usize)>,
 }
 
+/// What a replica says before, or beside, the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interim {
+    /// The handler works on it.
+    Accepted,
+    /// The process lives.
+    Pong,
+}
+
+impl Interim {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Pong => "pong",
+        }
+    }
+}
+
 /// One message in a reply inbox.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// Nobody listens on the subject. The server says so; no replica was involved.
     NoResponders,
     /// The callee lives; the answer comes later. Unknown kinds of interim replies count as this.
-    Interim,
+    Interim(ReplyHead),
     /// The answer.
     Final { head: ReplyHead, answer: Answer },
 }
@@ -39,6 +57,13 @@ pub(crate) enum Answer {
 }
 
 impl ReplyHead {
+    /// Writes the headers of a reply that is not the answer.
+    pub(crate) fn encode_interim(&self, kind: Interim) -> HeaderMap {
+        let mut headers = self.encode();
+        insert(&mut headers, header::INTERIM, kind.as_str());
+        headers
+    }
+
     fn encode(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         insert(&mut headers, header::REPLICA, &self.replica);
@@ -99,7 +124,7 @@ impl Reply {
         };
         let head = ReplyHead::decode(headers);
         if headers.get(header::INTERIM).is_some() {
-            return Self::Interim;
+            return Self::Interim(head);
         }
         let failed = headers
             .get(header::ERROR_CODE)

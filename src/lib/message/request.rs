@@ -1,9 +1,6 @@
 //! A request's headers.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use opentelemetry::trace::SpanContext;
@@ -30,15 +27,15 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// Makes the head of an attempt that is sent at `now` with `timeout` left.
+    /// Makes the head of an attempt that is sent `now` after 1970 with `timeout` left.
     pub(crate) fn new(
         trace: Option<SpanContext>,
         request_id: Arc<str>,
         timeout: Duration,
-        now: SystemTime,
+        now: Duration,
         attempt: u32,
     ) -> Self {
-        let deadline = now.duration_since(UNIX_EPOCH).unwrap_or_default() + timeout;
+        let deadline = now + timeout;
         Self {
             trace,
             request_id: Some(request_id),
@@ -46,6 +43,14 @@ impl RequestHead {
             deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
             attempt,
         }
+    }
+
+    /// Returns when the sender sent this, on his clock, in milliseconds since 1970.
+    pub(crate) fn sent_unix_ms(&self) -> Option<i64> {
+        let timeout = i64::try_from(self.timeout?.as_millis()).ok()?;
+        i64::try_from(self.deadline_unix_ms?)
+            .ok()?
+            .checked_sub(timeout)
     }
 
     pub(crate) fn encode(&self) -> HeaderMap {

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::*;
 use crate::{Code, Status, telemetry::propagation};
@@ -31,7 +31,7 @@ fn a_request_head_survives_the_wire() {
         propagation::parse(TRACEPARENT, "vendor=1"),
         "req-1".into(),
         Duration::from_millis(740),
-        UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        Duration::from_secs(1_700_000_000),
         2,
     );
     assert_eq!(Some(1_700_000_000_740), sent.deadline_unix_ms);
@@ -123,7 +123,7 @@ fn interim_replies_of_any_kind_are_not_the_answer() {
         let interim = headers(&[("interim", kind), ("replica", "u1")]);
         assert!(matches!(
             Reply::decode(message(interim, b"")),
-            Reply::Interim
+            Reply::Interim(head) if head.replica == "u1"
         ));
     }
 }
@@ -159,7 +159,7 @@ fn the_bytes_on_the_wire_are_those_of_the_protocol() {
         propagation::parse(TRACEPARENT, ""),
         "4k9x".into(),
         Duration::from_secs(2),
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        Duration::from_secs(1_700_000_000),
         1,
     );
     assert_eq!(

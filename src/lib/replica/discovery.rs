@@ -106,6 +106,8 @@ fn statistics(core: &Core) -> Value {
         "limit": core.admission.limit(),
         "queued": core.admission.queued(),
         "expired": core.expired(),
+        "dropped": core.client.dropped_messages(),
+        "panics": core.panics(),
         "draining": core.is_draining(),
     });
     let operations = core.endpoints.iter().map(|operation| {

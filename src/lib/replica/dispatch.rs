@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -13,22 +14,27 @@ use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use opentelemetry::context::FutureExt as _;
+use tokio::time::sleep_until;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Admission, Counters, Ctx, Limits, discovery::Profile, endpoint::Endpoint, subscriptions::Source,
+    Admission, Counters, Ctx, Limits, discovery::Profile, endpoint::Endpoint, lateness::Lateness,
+    subscriptions::Source,
 };
 use crate::{
     Client, Code, Status,
+    client::PING,
+    clock,
     context::RequestScope,
-    message::{Answer, ReplyHead, RequestHead},
+    message::{Answer, Interim, ReplyHead, RequestHead},
     telemetry::spans,
 };
 
 /// Time for a request whose caller set no limit.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Answers without admission, so that a caller can tell a busy replica from one that is gone.
-const PING: &str = "_ping";
+/// A handler that takes longer has its caller told that it works: most answer sooner, and a caller who
+/// hears nothing for `ATTEMPT_TIMEOUT` goes elsewhere.
+const ACCEPTED_AFTER: Duration = Duration::from_millis(25);
 
 /// What all requests of a replica share.
 #[derive(Debug)]
@@ -39,8 +45,20 @@ pub(super) struct Core {
     pub(super) reports: Vec<(&'static str, Arc<Counters>)>,
     pub(super) admission: Arc<Admission>,
     pub(super) profile: Profile,
+    lateness: Lateness,
     expired: AtomicU64,
+    panics: AtomicU64,
     draining: AtomicBool,
+    /// The group is left: only signs of life are given any more.
+    closed: AtomicBool,
+}
+
+/// A request as it came in.
+struct Incoming {
+    /// Position of its endpoint.
+    at: usize,
+    message: Message,
+    arrived: Instant,
 }
 
 impl Core {
@@ -58,8 +76,11 @@ impl Core {
             reports,
             admission,
             profile: Profile::of(client.instance()),
+            lateness: Lateness::default(),
             expired: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +90,16 @@ impl Core {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Returns how many handlers panicked.
+    pub(super) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
+    /// Refuses whatever still comes.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
     }
 
     /// Returns how many requests came too late to be begun.
@@ -83,9 +114,15 @@ impl Core {
         handlers: &TaskTracker,
     ) {
         let core = Arc::clone(self);
+        let arrived = Instant::now();
+        let request = |at, message| Incoming {
+            at,
+            message,
+            arrived,
+        };
         match source {
             Source::Group(at) => {
-                handlers.spawn(core.serve(at, message, handlers.clone()));
+                handlers.spawn(core.serve(request(at, message), handlers.clone()));
             }
             Source::Instance => {
                 let operation = message
@@ -97,7 +134,8 @@ impl Core {
                     .iter()
                     .position(|endpoint| endpoint.names.operation == operation);
                 match known {
-                    Some(at) => handlers.spawn(core.serve(at, message, handlers.clone())),
+                    Some(_) if core.closed.load(Relaxed) => handlers.spawn(core.refuse(message)),
+                    Some(at) => handlers.spawn(core.serve(request(at, message), handlers.clone())),
                     None if operation == PING => handlers.spawn(core.pong(message)),
                     None => handlers.spawn(core.unknown(message)),
                 };
@@ -114,17 +152,24 @@ impl Core {
     }
 
     /// Serves one request, from its headers to its reply.
-    async fn serve(self: Arc<Self>, at: usize, message: Message, handlers: TaskTracker) {
-        let arrived = Instant::now();
+    async fn serve(self: Arc<Self>, request: Incoming, handlers: TaskTracker) {
+        let Incoming {
+            at,
+            message,
+            arrived,
+        } = request;
         let endpoint = &self.endpoints[at];
         let head = RequestHead::decode(message.headers.as_ref());
         let timeout = head.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        if timeout.is_zero() {
+        let late = self.lateness(&head, message.reply.as_ref());
+        let left = timeout.saturating_sub(late.max(arrived.elapsed()));
+        if left.is_zero() {
             // Nobody waits for the answer any more; working on it would only delay others.
             self.expired.fetch_add(1, Relaxed);
             return;
         }
-        let place = match self.admission.enter(timeout).await {
+        let scope = RequestScope::new(left, head.request_id.as_deref());
+        let place = match self.admission.enter(left).await {
             Ok(place) => place,
             Err(refused) => {
                 let answer = Answer::NotAccepted(refused.into());
@@ -132,10 +177,6 @@ impl Core {
             }
         };
         let waited = arrived.elapsed();
-        let scope = RequestScope {
-            deadline: arrived + timeout,
-            ..RequestScope::new(timeout, head.request_id.as_deref())
-        };
         let parent = spans::remote_parent(head.trace).with_value(scope.clone());
         let span = spans::handle(
             endpoint.names,
@@ -152,11 +193,11 @@ impl Core {
             handlers,
         };
         let result = self
-            .handle(endpoint, ctx, message.payload)
+            .handle(endpoint, ctx, message.payload, message.reply.as_ref())
             .with_context(span.clone())
             .await;
         let result = self.fitting(endpoint, result);
-        spans::end_call(&span, result.as_ref().err());
+        spans::end_handle(&span, result.as_ref().err());
         endpoint.counters.note(
             arrived.elapsed() - waited,
             result.as_ref().err().map(Status::code),
@@ -166,15 +207,57 @@ impl Core {
         drop(place);
     }
 
+    /// Returns how late a request is beyond what its relative deadline knows.
+    fn lateness(&self, head: &RequestHead, reply: Option<&Subject>) -> Duration {
+        // `_INBOX.<caller>.<callee>.<instance>.<token>`
+        let sender = reply.and_then(|reply| reply.split('.').nth(3));
+        let (Some(sender), Some(sent)) = (sender, head.sent_unix_ms()) else {
+            return Duration::ZERO;
+        };
+        let now = i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX);
+        self.lateness.of(sender, sent, now)
+    }
+
     /// Runs the handler under its deadline; whatever it does, there is a result.
-    async fn handle(&self, endpoint: &Endpoint, ctx: Ctx, payload: Bytes) -> Result<Bytes, Status> {
+    async fn handle(
+        &self,
+        endpoint: &Endpoint,
+        ctx: Ctx,
+        payload: Bytes,
+        reply: Option<&Subject>,
+    ) -> Result<Bytes, Status> {
         let deadline = tokio::time::Instant::from_std(ctx.deadline());
-        let work = AssertUnwindSafe(async { endpoint.call(ctx, payload).await }).catch_unwind();
-        let result = match tokio::time::timeout_at(deadline, work).await {
-            Ok(Ok(result)) => result,
+        let accepted_at = tokio::time::Instant::now() + ACCEPTED_AFTER;
+        let mut work =
+            pin!(AssertUnwindSafe(async { endpoint.call(ctx, payload).await }).catch_unwind());
+        // One timer for both: most handlers need neither.
+        let mut timer = pin!(sleep_until(deadline.min(accepted_at)));
+        let mut told = false;
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut work => break Some(result),
+                () = &mut timer => {}
+            }
+            if told || deadline <= accepted_at {
+                break None;
+            }
+            told = true;
+            timer.as_mut().reset(deadline);
+            tokio::select! {
+                biased;
+                result = &mut work => break Some(result),
+                () = self.interim(reply, Interim::Accepted) => {}
+            }
+        };
+        let result = match result {
+            Some(Ok(result)) => result,
             // The panic hook has logged where and why.
-            Ok(Err(_panic)) => Err(Status::new(Code::Internal, "internal error")),
-            Err(_) => {
+            Some(Err(_panic)) => {
+                self.panics.fetch_add(1, Relaxed);
+                Err(Status::new(Code::Internal, "internal error"))
+            }
+            None => {
                 let words = format!("{} took too long", endpoint.names.service.name());
                 Err(Status::new(Code::DeadlineExceeded, words))
             }
@@ -205,12 +288,13 @@ impl Core {
     }
 
     async fn pong(self: Arc<Self>, message: Message) {
-        self.reply(
-            message.reply,
-            Answer::Payload(Bytes::from_static(b"{}")),
-            Duration::ZERO,
-        )
-        .await;
+        self.interim(message.reply.as_ref(), Interim::Pong).await;
+    }
+
+    async fn refuse(self: Arc<Self>, message: Message) {
+        let status = Status::unavailable("this replica is leaving");
+        self.reply(message.reply, Answer::NotAccepted(status), Duration::ZERO)
+            .await;
     }
 
     async fn unknown(self: Arc<Self>, message: Message) {
@@ -219,15 +303,25 @@ impl Core {
             .await;
     }
 
+    /// Gives a sign of life that is not the answer.
+    async fn interim(&self, to: Option<&Subject>, kind: Interim) {
+        let Some(to) = to else { return };
+        let headers = self.head(Duration::ZERO).encode_interim(kind);
+        self.client.answer(to.clone(), headers, Bytes::new()).await;
+    }
+
     async fn reply(&self, to: Option<Subject>, answer: Answer, queue_wait: Duration) {
         let Some(to) = to else { return };
-        let head = ReplyHead {
+        let (headers, payload) = answer.encode(&self.head(queue_wait));
+        self.client.answer(to, headers, payload).await;
+    }
+
+    fn head(&self, queue_wait: Duration) -> ReplyHead {
+        ReplyHead {
             replica: self.client.instance().id().to_owned(),
             queue_wait,
             load: Some((self.admission.ongoing(), self.admission.limit())),
-        };
-        let (headers, payload) = answer.encode(&head);
-        self.client.answer(to, headers, payload).await;
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Core, Subscriptions};
 
+/// How long arrivals are counted, to know how many may be under way.
+const COUNTING: Duration = Duration::from_millis(100);
 /// Without a message for so long nothing is under way any more.
 const QUIET: Duration = Duration::from_millis(200);
 /// Longest time in the group after it was left.
@@ -26,31 +28,77 @@ pub(super) async fn leave(
     core.drain();
     // Without a connection nothing can arrive, and unsubscribing would wait for one.
     if core.client.is_connected() {
-        let last = (Instant::now() + LAST_DELIVERIES).min(grace_ends);
-        let _ = timeout_at(last, async {
-            subscriptions.begin_leaving().await;
-            while let Ok(Some(message)) = timeout(QUIET, subscriptions.next()).await {
-                core.accept(message, &handlers);
-            }
-        })
-        .await;
-        let _ = timeout(QUIET, async {
-            subscriptions.end().await;
-            while let Some(message) = subscriptions.next().await {
-                core.accept(message, &handlers);
-            }
-        })
-        .await;
+        leave_groups(&core, &mut subscriptions, &handlers, grace_ends).await;
     }
+    core.close();
     handlers.close();
-    if timeout_at(grace_ends, handlers.wait()).await.is_err() {
+    // Callers ask whether we still work on what we have accepted; hence the instance's own subjects stay.
+    let finishing = async {
+        loop {
+            tokio::select! {
+                biased;
+                next = subscriptions.next() => match next {
+                    Some(message) => core.accept(message, &handlers),
+                    None => return handlers.wait().await,
+                },
+                () = handlers.wait() => return,
+            }
+        }
+    };
+    if timeout_at(grace_ends, finishing).await.is_err() {
         tracing::warn!(
             unfinished = handlers.len(),
             "left with unfinished requests: the grace time is over"
         );
     }
-    // A round trip, not a flush of the socket: after it the server has our replies and sends nothing more.
     if core.client.is_connected() {
-        let _ = core.client.round_trip(FLUSH_TIMEOUT).await;
+        end(&core, subscriptions).await;
+    }
+}
+
+async fn leave_groups(
+    core: &Arc<Core>,
+    subscriptions: &mut Subscriptions,
+    handlers: &TaskTracker,
+    grace_ends: Instant,
+) {
+    let before = subscriptions.delivered();
+    let counted = (Instant::now() + COUNTING).min(grace_ends);
+    while let Ok(Some(message)) = timeout_at(counted, subscriptions.next()).await {
+        core.accept(message, handlers);
+    }
+    let last = (Instant::now() + LAST_DELIVERIES).min(grace_ends);
+    let _ = timeout_at(last, async {
+        subscriptions.begin_leaving(&before).await;
+        while let Ok(Some(message)) = timeout(QUIET, subscriptions.next_of_groups()).await {
+            core.accept(message, handlers);
+        }
+    })
+    .await;
+    let _ = timeout(QUIET, async {
+        subscriptions.drain_groups().await;
+        while let Some(message) = subscriptions.next_of_groups().await {
+            core.accept(message, handlers);
+        }
+    })
+    .await;
+}
+
+/// A round trip, not a flush of the socket: after it the server has our replies and sends nothing more.
+async fn end(core: &Core, mut subscriptions: Subscriptions) {
+    let _ = timeout(FLUSH_TIMEOUT, async {
+        subscriptions.drain_rest().await;
+        core.client.round_trip(FLUSH_TIMEOUT).await;
+        // What has arrived is in the channels by now.
+        while let Ok(Some(_)) = timeout(Duration::ZERO, subscriptions.next()).await {}
+    })
+    .await;
+    let read: u64 = subscriptions.delivered().iter().sum();
+    let unread = core.client.arrived().saturating_sub(read);
+    if unread > 0 {
+        tracing::warn!(
+            unread,
+            "messages came after the subscriptions had ended; idempotent calls are repeated by their callers"
+        );
     }
 }

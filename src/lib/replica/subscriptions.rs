@@ -21,9 +21,10 @@ pub(super) enum Source {
     Discovery(Verb),
 }
 
-/// More than can be under way to this process when it leaves a group: the server delivers exactly
-/// that many more before it ends the subscription, so none is lost on the wire.
-const MARGIN: u64 = 64;
+/// Messages that are asked for beyond those that are surely under way. The server delivers exactly as many
+/// as it is told and then ends the subscription, so none is lost on the wire; too many would never come
+/// at low traffic.
+const MARGIN: u64 = 16;
 
 #[derive(Debug)]
 struct Subscription {
@@ -104,23 +105,61 @@ impl Subscriptions {
         }
     }
 
-    /// Leaves discovery at once and the groups after what is under way.
-    pub(super) async fn begin_leaving(&mut self) {
-        for subscription in &mut self.all {
+    /// The same, but `None` once all groups are left.
+    pub(super) async fn next_of_groups(&mut self) -> Option<(Source, Message)> {
+        std::future::poll_fn(|context| {
+            let next = self.poll_next(context);
+            let in_a_group = self.all.iter().any(Subscription::is_in_group);
+            if next.is_pending() && !in_a_group {
+                return Poll::Ready(None);
+            }
+            next
+        })
+        .await
+    }
+
+    /// Returns how many messages each subscription has brought.
+    pub(super) fn delivered(&self) -> Vec<u64> {
+        let all = self.all.iter();
+        all.map(|subscription| subscription.delivered).collect()
+    }
+
+    /// Leaves discovery at once, and the groups after what is under way: twice what has come since
+    /// `before`, and a few more.
+    pub(super) async fn begin_leaving(&mut self, before: &[u64]) {
+        for (subscription, before) in self.all.iter_mut().zip(before) {
             let _ = match subscription.source {
-                Source::Discovery(_) => subscription.subscriber.unsubscribe().await,
-                _ => {
-                    let last = subscription.delivered + MARGIN;
+                Source::Discovery(_) => subscription.subscriber.drain().await,
+                Source::Group(_) => {
+                    let come = subscription.delivered - before;
+                    let last = subscription.delivered + 2 * come + MARGIN;
                     subscription.subscriber.unsubscribe_after(last).await
                 }
+                Source::Instance => Ok(()),
             };
         }
     }
 
-    /// Ends every subscription; what has arrived can still be read.
-    pub(super) async fn end(&mut self) {
-        for subscription in &mut self.all {
-            let _ = subscription.subscriber.unsubscribe().await;
+    /// Leaves the groups whose last messages have not come.
+    ///
+    /// A drain keeps what the server sends until the connection is next busy, where `unsubscribe` drops
+    /// it at once.
+    pub(super) async fn drain_groups(&mut self) {
+        for subscription in self.all.iter_mut().filter(|one| one.is_in_group()) {
+            let _ = subscription.subscriber.drain().await;
         }
+    }
+
+    /// Ends what is left; what has arrived can still be read.
+    pub(super) async fn drain_rest(&mut self) {
+        for subscription in self.all.iter_mut().filter(|one| !one.ended) {
+            let _ = subscription.subscriber.drain().await;
+        }
+    }
+}
+
+impl Subscription {
+    fn is_in_group(&self) -> bool {
+        matches!(self.source, Source::Group(_)) && !self.ended
     }
 }

@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 pub(crate) use edge::{Edge, edge_inner, end_http, root, waited};
 
 use super::names;
-use crate::{Code, Status, operation::Names};
+use crate::{Status, client::Unanswered, operation::Names};
 
 /// Instrumentation scope of the runtime's spans.
 pub(super) const SCOPE: &str = "nats-serve";
@@ -148,26 +148,34 @@ pub(crate) fn attempt_failed(span: &Context, attempt: u32, reason: &'static str)
     );
 }
 
-/// Ends a hop's span; it is an error where the server's side is at fault.
-pub(crate) fn end_call(span: &Context, failed: Option<&Status>) {
+/// Ends the caller's side of a call; `error.type` says how the call fared where no handler answered.
+pub(crate) fn end_route(span: &Context, failed: Option<&Status>) {
+    let how = failed.and_then(Status::unanswered);
+    end_hop(span, failed, how.map(Unanswered::as_str));
+}
+
+/// Ends the replica's side of a call.
+pub(crate) fn end_handle(span: &Context, failed: Option<&Status>) {
+    end_hop(span, failed, None);
+}
+
+/// A hop's span is an error where the server's side is at fault.
+fn end_hop(span: &Context, failed: Option<&Status>, kind: Option<&'static str>) {
     let span = span.span();
     if span.is_recording() {
         let code = failed.map_or("ok", |status| status.code().as_str());
         span.set_attribute(attribute(names::RPC_STATUS_CODE, code));
-        if let Some(code) = failed
-            .map(Status::code)
-            .filter(|code| code.is_server_error())
-        {
-            fail(&span, code);
+        if let Some(status) = failed.filter(|status| status.code().is_server_error()) {
+            fail(&span, kind.unwrap_or(status.code().as_str()));
         }
     }
     span.end();
 }
 
-fn fail(span: &opentelemetry::trace::SpanRef<'_>, code: Code) {
-    span.set_attribute(attribute(names::ERROR_TYPE, code.as_str()));
+fn fail(span: &opentelemetry::trace::SpanRef<'_>, kind: &'static str) {
+    span.set_attribute(attribute(names::ERROR_TYPE, kind));
     span.set_status(SpanStatus::Error {
-        description: Cow::Borrowed(code.as_str()),
+        description: Cow::Borrowed(kind),
     });
 }
 

@@ -1,6 +1,12 @@
 //! A stranger's service in this process, and a caller of it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use nats_serve::{
     Client, Instance, Operation, Replica, Service, Shutdown, Status, client::Options,
@@ -17,10 +23,14 @@ pub(crate) const ECHO: Service = Service::new("echo-service")
 
 macro_rules! operation {
     ($name:ident, $operation:literal, $request:ty, $reply:ty) => {
+        operation!($name, $operation, $request, $reply, false);
+    };
+    ($name:ident, $operation:literal, $request:ty, $reply:ty, $idempotent:literal) => {
         pub(crate) struct $name;
         impl Operation for $name {
             const SERVICE: Service = ECHO;
             const NAME: &'static str = $operation;
+            const IDEMPOTENT: bool = $idempotent;
             type Request = $request;
             type Reply = $reply;
         }
@@ -28,6 +38,7 @@ macro_rules! operation {
 }
 operation!(Say, "say", String, String);
 operation!(Sleep, "sleep", u64, u64);
+operation!(Nap, "nap", u64, u64, true);
 operation!(Panic, "panic", (), ());
 operation!(Fail, "fail", (), ());
 operation!(Repeat, "repeat", usize, String);
@@ -36,6 +47,8 @@ operation!(Repeat, "repeat", usize, String);
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) instance: Instance,
+    /// Sleeps and naps that were begun.
+    begun: Arc<AtomicUsize>,
     shutdown: Shutdown,
     task: JoinHandle<()>,
 }
@@ -48,13 +61,13 @@ impl Running {
     pub(crate) async fn with(nats: &Server, limits: Limits) -> Self {
         let client = connect(ECHO, nats).await;
         let instance = client.instance().clone();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (sleeps, naps) = (Arc::clone(&begun), Arc::clone(&begun));
         let replica = Replica::new(&client)
             .with_limits(limits)
             .handle::<Say>(async |_ctx, words| Ok(words))
-            .handle::<Sleep>(async |_ctx, ms| {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                Ok(ms)
-            })
+            .handle::<Sleep>(move |_ctx, ms| sleep(ms, Arc::clone(&sleeps)))
+            .handle::<Nap>(move |_ctx, ms| sleep(ms, Arc::clone(&naps)))
             .handle::<Panic>(async |_ctx, ()| panic!("a bug"))
             .handle::<Fail>(async |_ctx, ()| Err(Status::conflict("no").with_source("the cause")))
             .handle::<Repeat>(async |_ctx, times| Ok("x".repeat(times)));
@@ -64,15 +77,26 @@ impl Running {
         let task = tokio::spawn(async move { running.until(&until).await });
         Self {
             instance,
+            begun,
             shutdown,
             task,
         }
+    }
+
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Relaxed)
     }
 
     pub(crate) async fn leave(self) {
         self.shutdown.request();
         self.task.await.unwrap();
     }
+}
+
+async fn sleep(ms: u64, begun: Arc<AtomicUsize>) -> Result<u64, Status> {
+    begun.fetch_add(1, Relaxed);
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    Ok(ms)
 }
 
 pub(crate) async fn connect(service: Service, nats: &Server) -> Client {

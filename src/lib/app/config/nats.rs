@@ -15,6 +15,10 @@ pub(crate) struct Nats {
     /// system of this folder, from .nats-serve/run.json]
     #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) nats_url: Option<String>,
+    /// How long an attempt may go without a sign of life before an idempotent call tries elsewhere. Keep it
+    /// well above the callee's QUEUE_WAIT.
+    #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "250ms", value_parser = duration)]
+    pub(crate) attempt_timeout: Duration,
     /// How long a call waits for a lost connection to come back.
     #[arg(long, env = "RECONNECT_WAIT", value_name = "DURATION", default_value = "40ms", value_parser = duration)]
     pub(crate) reconnect_wait: Duration,
@@ -34,6 +38,7 @@ impl Nats {
         };
         Ok(client::Options {
             url,
+            attempt_timeout: self.attempt_timeout,
             reconnect_wait: self.reconnect_wait,
             ..client::Options::default()
         })

@@ -78,7 +78,7 @@ pub(crate) fn end_http(span: &Context, status: u16, code: Option<Code>) {
             i64::from(status),
         ));
         if status >= 500 {
-            fail(&span, code.unwrap_or(Code::Internal));
+            fail(&span, code.unwrap_or(Code::Internal).as_str());
         }
     }
     span.end();

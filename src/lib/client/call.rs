@@ -1,0 +1,287 @@
+//! A call: its attempts, what may be repeated, where they go, and when to stop.
+//!
+//! Only the hop that failed repeats, only what is safe, inside the deadline, three times at most, and
+//! within a budget, so that trouble is not multiplied on its way up.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use opentelemetry::{Context, trace::TraceContextExt};
+use rand::Rng;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::{
+    Client, Unanswered,
+    attempt::{Attempt, Event, PING, instance_subject},
+    peer::Peer,
+};
+use crate::{
+    Code, Status, clock,
+    context::RequestScope,
+    message::{Answer, Reply, ReplyHead, RequestHead},
+    operation::Names,
+    telemetry::spans,
+};
+
+/// Attempts a call, the first included.
+const MAX_ATTEMPTS: u32 = 3;
+/// Pause before the next attempt, jittered to between half and all of it, doubled each time.
+const BACKOFF: Duration = Duration::from_millis(20);
+
+/// How an attempt ended without a payload. Boxed where it is returned: answers are the rule.
+pub(super) struct Failure {
+    status: Status,
+    /// In the span's event.
+    reason: &'static str,
+    /// The handler surely has not begun, or may safely begin twice.
+    repeatable: bool,
+    /// A repetition has been taken from the budget for it.
+    paid: bool,
+    /// Who answered, if anybody did.
+    answered: Option<ReplyHead>,
+}
+
+impl Failure {
+    pub(super) fn new(reason: &'static str, repeatable: bool, status: Status) -> Box<Self> {
+        Box::new(Self {
+            status,
+            reason,
+            repeatable,
+            paid: false,
+            answered: None,
+        })
+    }
+
+    pub(super) fn deadline(names: &Names) -> Box<Self> {
+        let words = format!("no answer from {} in time", names.service.name());
+        Self::unanswered(
+            Unanswered::TimedOut,
+            false,
+            Status::new(Code::DeadlineExceeded, words),
+        )
+    }
+
+    fn unanswered(how: Unanswered, repeatable: bool, status: Status) -> Box<Self> {
+        Self::new(how.as_str(), repeatable, status.with_unanswered(how))
+    }
+
+    fn unavailable(how: Unanswered, repeatable: bool, words: impl Into<String>) -> Box<Self> {
+        Self::unanswered(how, repeatable, Status::unavailable(words.into()))
+    }
+}
+
+/// What stays the same over the attempts of a call.
+struct Call<'a> {
+    names: &'static Names,
+    scope: &'a RequestScope,
+    span: &'a Context,
+    payload: Bytes,
+    peer: Arc<Peer>,
+    deadline: Instant,
+}
+
+type Outcome = Result<(ReplyHead, Bytes), Box<Failure>>;
+
+impl Client {
+    pub(super) async fn attempts(
+        &self,
+        names: &'static Names,
+        payload: Bytes,
+        scope: &RequestScope,
+        span: &Context,
+    ) -> Result<Bytes, Status> {
+        let call = Call {
+            names,
+            scope,
+            span,
+            payload,
+            peer: self.shared.peers.of(names.service),
+            deadline: Instant::from_std(scope.deadline),
+        };
+        call.peer.called();
+        for attempt in 1.. {
+            let pause = backoff(attempt);
+            let failure = match self.outcome(&call, attempt, pause).await {
+                Ok((head, reply)) => {
+                    call.peer.answered(&head.replica);
+                    spans::answered(span, &head.replica, attempt, head.queue_wait);
+                    return Ok(reply);
+                }
+                Err(failure) => failure,
+            };
+            if let Some(head) = &failure.answered {
+                call.peer.answered(&head.replica);
+                spans::answered(span, &head.replica, attempt, head.queue_wait);
+            }
+            if failure.answered.is_none() || failure.repeatable {
+                spans::attempt_failed(span, attempt, failure.reason);
+            }
+            if !failure.paid && !(failure.repeatable && call.may_repeat(attempt, pause)) {
+                return Err(failure.status);
+            }
+            if failure.reason == SILENT {
+                self.prove(&call.peer, pause).await;
+            } else {
+                sleep(pause).await;
+            }
+        }
+        unreachable!("attempts are counted and end")
+    }
+
+    /// Makes an attempt; one that went to an instance which is no more goes to the group instead.
+    async fn outcome(&self, call: &Call<'_>, attempt: u32, pause: Duration) -> Outcome {
+        let wait = self.shared.options.reconnect_wait;
+        if !self.connected(wait.min(call.scope.remaining())).await {
+            let words = "NATS is not connected";
+            return Err(Failure::unavailable(Unanswered::Disconnected, false, words));
+        }
+        let mut target = call.peer.target();
+        loop {
+            let sent = self.attempt(
+                call.names,
+                target.as_deref(),
+                call.head(attempt).encode(),
+                call.payload.clone(),
+                call.deadline,
+            );
+            let mut sent = sent.await?;
+            match (call.result(&mut sent, attempt, pause).await, target) {
+                (None, Some(id)) => {
+                    call.peer.forget(&id);
+                    target = None;
+                }
+                (None, None) => {
+                    let words = format!("no {} is running", call.names.service.name());
+                    return Err(Failure::unavailable(Unanswered::NoResponders, true, words));
+                }
+                (Some(outcome), _) => return outcome,
+            }
+        }
+    }
+
+    /// Lets a pause pass, and uses it to see who of the known instances is alive.
+    async fn prove(&self, peer: &Peer, pause: Duration) {
+        let until = Instant::now() + pause;
+        let unproven = peer.unproven();
+        let mut waiter = self
+            .shared
+            .inbox
+            .wait(peer.service().subject(), unproven.len().max(1));
+        let asking = async {
+            for id in &unproven {
+                let subject = instance_subject(peer.service(), id, PING);
+                let reply = waiter.subject();
+                let nats = &self.shared.nats;
+                if nats
+                    .publish_with_reply(subject, reply, Bytes::new())
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            while let Some(message) = waiter.next().await {
+                if let Reply::Interim(head) = Reply::decode(message) {
+                    peer.answered(&head.replica);
+                }
+            }
+        };
+        let _ = timeout_at(until, asking).await;
+        sleep_until(until).await;
+    }
+}
+
+/// Reason of an attempt that gave no sign of life.
+const SILENT: &str = "silent";
+
+impl Call<'_> {
+    fn head(&self, attempt: u32) -> RequestHead {
+        RequestHead::new(
+            Some(self.span.span().span_context().clone()).filter(|trace| trace.is_valid()),
+            self.scope.request_id.clone(),
+            self.scope.remaining(),
+            clock::since_epoch(),
+            attempt,
+        )
+    }
+
+    /// Takes a repetition from the budget, if there may be another attempt at all.
+    fn may_repeat(&self, attempt: u32, pause: Duration) -> bool {
+        attempt < MAX_ATTEMPTS && pause < self.scope.remaining() && self.peer.may_repeat()
+    }
+
+    /// Waits for the attempt's end. `None`: nobody listens on the subject.
+    async fn result(
+        &self,
+        attempt: &mut Attempt<'_>,
+        number: u32,
+        pause: Duration,
+    ) -> Option<Outcome> {
+        let idempotent = self.names.idempotent;
+        let service = self.names.service.name();
+        let failure = loop {
+            match attempt.next().await {
+                Event::Final(head, answer) => return Some(finish(head, answer)),
+                Event::NoResponders => return None,
+                Event::Deadline => break Failure::deadline(self.names),
+                Event::Silent => {
+                    self.peer.went_silent(self.sign_due_since(attempt));
+                    if let Some(id) = attempt.accepted_by() {
+                        self.peer.forget(id);
+                    }
+                    if idempotent && self.may_repeat(number, pause) {
+                        break self.silent();
+                    }
+                    attempt.wait_on();
+                }
+                Event::Gone(id) => {
+                    self.peer.forget(&id);
+                    let words = format!("the {service} that worked on it died");
+                    break Failure::unavailable(Unanswered::Gone, idempotent, words);
+                }
+                Event::Disconnected => {
+                    let words = "the connection to NATS was lost during the call";
+                    break Failure::unavailable(Unanswered::Disconnected, idempotent, words);
+                }
+                Event::Forbidden => {
+                    let words = format!("NATS does not permit calls to {service}");
+                    let status = Status::new(Code::Internal, words);
+                    break Failure::unanswered(Unanswered::Forbidden, false, status);
+                }
+            }
+        };
+        Some(Err(failure))
+    }
+
+    fn silent(&self) -> Box<Failure> {
+        let words = format!("no sign of life from {}", self.names.service.name());
+        let status = Status::unavailable(words).with_unanswered(Unanswered::TimedOut);
+        let mut failure = Failure::new(SILENT, true, status);
+        failure.paid = true;
+        failure
+    }
+
+    /// Returns a moment after which the replica that stays silent has surely said nothing: half-way
+    /// between the attempt and now. It may have answered others in the first half, before it froze.
+    fn sign_due_since(&self, attempt: &Attempt<'_>) -> Instant {
+        attempt.sent + attempt.sent.elapsed() / 2
+    }
+}
+
+fn finish(head: ReplyHead, answer: Answer) -> Outcome {
+    let (status, repeatable) = match answer {
+        Answer::Payload(payload) => return Ok((head, payload)),
+        Answer::Failed(status) => (status, false),
+        Answer::NotAccepted(status) if status.is_retryable() => {
+            (status.with_unanswered(Unanswered::Busy), true)
+        }
+        Answer::NotAccepted(status) => (status, false),
+    };
+    let mut failure = Failure::new(status.code().as_str(), repeatable, status);
+    failure.answered = Some(head);
+    Err(failure)
+}
+
+fn backoff(attempt: u32) -> Duration {
+    (BACKOFF * 2_u32.pow(attempt.min(MAX_ATTEMPTS) - 1)).mul_f64(rand::rng().random_range(0.5..1.0))
+}

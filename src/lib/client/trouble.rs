@@ -1,0 +1,146 @@
+//! What went wrong on the connection beside the calls: refusals by permission, dropped messages.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    inbox::Inbox,
+    violation::{self, Violation},
+};
+
+/// Subjects that are remembered as forbidden.
+const MAX_FORBIDDEN: usize = 64;
+/// Pause between two lines about the same trouble.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    forbidden: Mutex<BTreeSet<String>>,
+    dropped: AtomicU64,
+    drops_logged: Pace,
+    answers_logged: Pace,
+}
+
+impl Trouble {
+    /// Reads an error that the server has sent.
+    pub(super) fn refused(&self, error: &str, inbox: &Inbox) {
+        match violation::parse(error) {
+            Some(Violation::Publish(subject)) if inbox.forbid(subject) => {
+                self.forbid(format!("publishing to {subject}"));
+            }
+            // A reply subject is the asker's choice: it says nothing about us.
+            Some(Violation::Publish(subject)) => {
+                if self.answers_logged.is_due() {
+                    tracing::warn!(
+                        "NATS does not permit an answer to {subject:?}; who asks like that?"
+                    );
+                }
+            }
+            Some(Violation::Subscription(subject)) => {
+                self.forbid(format!("subscribing {subject}"));
+            }
+            None => tracing::error!("NATS refused: {error}"),
+        }
+    }
+
+    fn forbid(&self, what: String) {
+        let mut forbidden = self.forbidden();
+        if forbidden.len() < MAX_FORBIDDEN && !forbidden.contains(&what) {
+            tracing::error!(
+                "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
+            );
+            forbidden.insert(what);
+        }
+    }
+
+    /// Forgets refusals: a new connection may have other permissions.
+    pub(super) fn connected(&self) {
+        self.forbidden().clear();
+    }
+
+    /// Returns what is forbidden, if anything that this process needs.
+    pub(super) fn first_forbidden(&self) -> Option<String> {
+        self.forbidden().first().cloned()
+    }
+
+    /// Counts a message that found its subscription's channel full.
+    pub(super) fn dropped_one(&self) {
+        self.dropped.fetch_add(1, Relaxed);
+        if self.drops_logged.is_due() {
+            tracing::warn!("messages were dropped: this process can't keep up");
+        }
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    fn forbidden(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.forbidden
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets one line through in a while.
+#[derive(Debug, Default)]
+struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let due = last.is_none_or(|last| now >= last + LOG_INTERVAL);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Instance, Service};
+
+    const INBOX_OF: Service = Service::new("caller");
+
+    #[test]
+    fn a_strangers_reply_subject_is_no_trouble_of_ours() {
+        let (trouble, inbox) = (Trouble::default(), Inbox::new(&Instance::new(INBOX_OF)));
+        trouble.refused("Permissions Violation for Publish to \"svc.x.y\"", &inbox);
+        assert_eq!(None, trouble.first_forbidden());
+    }
+
+    #[test]
+    fn a_refused_subscription_is_trouble_until_the_next_connection() {
+        let (trouble, inbox) = (Trouble::default(), Inbox::new(&Instance::new(INBOX_OF)));
+        trouble.refused(
+            "Permissions Violation for Subscription to \"svc.x.y\"",
+            &inbox,
+        );
+        assert_eq!(
+            Some("subscribing svc.x.y".to_owned()),
+            trouble.first_forbidden()
+        );
+        trouble.connected();
+        assert_eq!(None, trouble.first_forbidden());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_line_a_minute_is_let_through() {
+        let pace = Pace::default();
+        assert!(pace.is_due());
+        assert!(!pace.is_due());
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert!(pace.is_due());
+    }
+}

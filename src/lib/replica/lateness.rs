@@ -1,0 +1,210 @@
+//! How late a request is, on clocks that nobody has set together.
+//!
+//! The relative deadline can't tell how long a request lay in a frozen server or a full buffer. Absolute
+//! minus relative is the moment of sending on the sender's clock; the smallest difference to ours that was
+//! ever seen of a sender is taken for that of the clocks, and what exceeds it is lateness.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Senders that are remembered. Another one's relative deadline alone counts.
+const MAX_SENDERS: usize = 1024;
+/// A sender that was silent for so long makes room for another.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// Two clocks drift apart by less than this share of the time.
+const DRIFT: f64 = 0.001;
+/// No sender is late by more than this for so long without a break: then its clock was set.
+const NOTABLE_MS: u64 = 100;
+const MAX_LATE_TIME: Duration = Duration::from_secs(10);
+/// Longest instance id that is looked up.
+const MAX_ID: usize = 32;
+
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    senders: Mutex<HashMap<Box<str>, Sender>>,
+}
+
+/// One sender's clock against ours, in milliseconds.
+#[derive(Debug)]
+struct Sender {
+    /// Smallest difference seen, and when.
+    smallest: i64,
+    at: Instant,
+    /// Since when every request has been notably late, and the smallest difference of these.
+    late: Option<(Instant, i64)>,
+    heard: Instant,
+}
+
+impl Lateness {
+    /// Returns how late a request is that its sender sent at `sent` and that is here at `now`, each in
+    /// milliseconds since 1970 on their own clocks.
+    pub(super) fn of(&self, sender: &str, sent: i64, now: i64) -> Duration {
+        let difference = now.saturating_sub(sent);
+        let here = Instant::now();
+        let mut senders = self.senders();
+        if let Some(known) = senders.get_mut(sender) {
+            return known.lateness(difference, here);
+        }
+        if senders.len() >= MAX_SENDERS {
+            senders.retain(|_, known| here < known.heard + FORGET_AFTER);
+        }
+        if senders.len() < MAX_SENDERS && !sender.is_empty() && sender.len() <= MAX_ID {
+            senders.insert(sender.into(), Sender::new(difference, here));
+        }
+        Duration::ZERO
+    }
+
+    /// Nothing panics while the lock is held, so a poisoned one is as good as new.
+    fn senders(&self) -> MutexGuard<'_, HashMap<Box<str>, Sender>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sender {
+    fn new(difference: i64, here: Instant) -> Self {
+        Self {
+            smallest: difference,
+            at: here,
+            late: None,
+            heard: here,
+        }
+    }
+
+    fn lateness(&mut self, difference: i64, here: Instant) -> Duration {
+        self.heard = here;
+        let late = difference.saturating_sub(self.smallest.saturating_add(self.drift(here)));
+        let Ok(late @ 1..) = u64::try_from(late) else {
+            *self = Self::new(difference, here);
+            return Duration::ZERO;
+        };
+        if late < NOTABLE_MS {
+            self.late = None;
+            return Duration::from_millis(late);
+        }
+        let (since, smallest) = self.late.unwrap_or((here, difference));
+        if here >= since + MAX_LATE_TIME {
+            *self = Self::new(smallest.min(difference), here);
+            return Duration::ZERO;
+        }
+        self.late = Some((since, smallest.min(difference)));
+        Duration::from_millis(late)
+    }
+
+    fn drift(&self, here: Instant) -> i64 {
+        let elapsed = here.saturating_duration_since(self.at);
+        i64::try_from(elapsed.mul_f64(DRIFT).as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// A sender whose clock differs from ours, over a wire that takes a while.
+    struct Wire {
+        lateness: Lateness,
+        start: Instant,
+        clock_off_by: i64,
+    }
+
+    impl Wire {
+        fn new(clock_off_by: i64) -> Self {
+            Self {
+                lateness: Lateness::default(),
+                start: Instant::now(),
+                clock_off_by,
+            }
+        }
+
+        /// Returns the lateness of a request that has been under way for so long.
+        fn receive(&self, under_way: i64) -> Duration {
+            let now = 1_000_000 + i64::try_from(self.start.elapsed().as_millis()).unwrap();
+            let sent = now - under_way + self.clock_off_by;
+            self.lateness.of("u1", sent, now)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_wrong_makes_nothing_late() {
+        for minutes in [-5, 0, 5] {
+            let wire = Wire::new(minutes * 60_000);
+            for _ in 0..1_000 {
+                assert_eq!(Duration::ZERO, wire.receive(1));
+                advance(MS(100)).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_a_buffer_is_lateness() {
+        let wire = Wire::new(-300_000);
+        assert_eq!(Duration::ZERO, wire.receive(2));
+        assert_eq!(MS(3_000), wire.receive(3_002));
+        assert_eq!(MS(0), wire.receive(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_after_a_long_freeze_is_late_to_its_last_request() {
+        let wire = Wire::new(0);
+        wire.receive(1);
+        wire.receive(60);
+        advance(MS(20_000)).await;
+        for waited in (1..200).rev() {
+            assert!(wire.receive(waited * 100) >= MS(79), "{waited}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_sender_is_believed() {
+        let wire = Wire::new(0);
+        assert_eq!(Duration::ZERO, wire.receive(60_000));
+        assert_eq!(Duration::ZERO, wire.receive(1));
+        assert_eq!(MS(59_999), wire.receive(60_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drifting_clocks_make_nothing_late() {
+        let mut wire = Wire::new(0);
+        for second in 0..100_000 {
+            // 50 parts in a million, as a bad quartz has it.
+            wire.clock_off_by = -second / 20_000;
+            assert!(wire.receive(1) < MS(2));
+            advance(MS(1_000)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_is_believed_after_a_while() {
+        let mut wire = Wire::new(0);
+        wire.receive(1);
+        wire.clock_off_by = -300_000;
+        assert_eq!(MS(300_000), wire.receive(1));
+        advance(MAX_LATE_TIME).await;
+        assert_eq!(Duration::ZERO, wire.receive(1));
+        wire.clock_off_by = 300_000;
+        assert_eq!(Duration::ZERO, wire.receive(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn senders_are_remembered_as_long_as_there_is_room() {
+        let lateness = Lateness::default();
+        for sender in 0..2 * MAX_SENDERS {
+            lateness.of(&sender.to_string(), 0, 0);
+        }
+        assert_eq!(MAX_SENDERS, lateness.senders().len());
+        advance(FORGET_AFTER).await;
+        lateness.of("new", 0, 0);
+        assert_eq!(1, lateness.senders().len());
+        lateness.of(&"x".repeat(MAX_ID + 1), 0, 0);
+        assert_eq!(1, lateness.senders().len());
+    }
+}

@@ -1,0 +1,138 @@
+//! What a caller repeats, and what it waits for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_nats::HeaderMap;
+use futures_util::StreamExt;
+use nats_serve::{Code, client::Unanswered};
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    Server,
+    echo::{CALLER, Nap, Running, Sleep, connect, connect_with},
+    eventually,
+};
+
+/// A member of the group that answers nothing, as a frozen process does. It may say that it works.
+struct Mute {
+    heard: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Mute {
+    async fn join(nats: &Server, operation: &str, accepts_as: Option<&'static str>) -> Self {
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let subject = format!("svc.echo.{operation}");
+        let mut requests = client
+            .queue_subscribe(subject, "echo".into())
+            .await
+            .unwrap();
+        client.flush().await.unwrap();
+        // After this the server knows the subscription.
+        let probe = client.request("nobody.listens", "".into()).await;
+        assert!(probe.is_err());
+        let heard = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn({
+            let heard = Arc::clone(&heard);
+            async move {
+                while let Some(request) = requests.next().await {
+                    heard.fetch_add(1, Relaxed);
+                    if let Some(id) = accepts_as {
+                        let mut headers = HeaderMap::new();
+                        headers.insert("interim", "accepted");
+                        headers.insert("replica", id);
+                        let to = request.reply.unwrap();
+                        let sent = client.publish_with_headers(to, headers, "".into()).await;
+                        sent.unwrap();
+                    }
+                }
+            }
+        });
+        Self { heard, task }
+    }
+
+    fn heard(&self) -> usize {
+        self.heard.load(Relaxed)
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_replica_costs_an_attempt_and_is_then_avoided() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    let mute = Mute::join(&nats, "nap", None).await;
+    let client = connect(CALLER, &nats).await;
+    let mut calls = 0;
+    eventually("an attempt that stays silent", async || {
+        calls += 1;
+        assert_eq!(0, client.call::<Nap>(&0).await.unwrap());
+        (mute.heard() > 0).then_some(())
+    })
+    .await;
+    for _ in 0..40 {
+        client.call::<Nap>(&0).await.unwrap();
+    }
+    // Half of forty would be its share. A busy machine may lose a sign of life or two.
+    assert!(mute.heard() <= 4, "{} attempts went to it", mute.heard());
+    assert!(echo.begun() >= calls + 40);
+}
+
+#[tokio::test]
+async fn silence_is_repeated_only_where_that_is_safe() {
+    let nats = Server::start().await;
+    let client = connect_with(CALLER, &nats, Duration::from_secs(3)).await;
+    let (naps, sleeps) = (
+        Mute::join(&nats, "nap", None).await,
+        Mute::join(&nats, "sleep", None).await,
+    );
+    let (nap, sleep) = tokio::join!(client.call::<Nap>(&0), client.call::<Sleep>(&0));
+    for status in [nap.unwrap_err(), sleep.unwrap_err()] {
+        assert_eq!(Code::DeadlineExceeded, status.code());
+        assert_eq!(Some(Unanswered::TimedOut), status.unanswered());
+    }
+    assert_eq!((3, 1), (naps.heard(), sleeps.heard()));
+}
+
+#[tokio::test]
+async fn a_replica_that_says_it_works_is_waited_for() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    let client = connect(CALLER, &nats).await;
+    let (nap, sleep) = tokio::join!(client.call::<Nap>(&1_000), client.call::<Sleep>(&1_000));
+    assert_eq!((1_000, 1_000), (nap.unwrap(), sleep.unwrap()));
+    assert_eq!(2, echo.begun());
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_at_work_is_noticed_long_before_the_deadline() {
+    let nats = Server::start().await;
+    let client = connect_with(CALLER, &nats, Duration::from_secs(60)).await;
+    let ghost = Mute::join(&nats, "sleep", Some("ghost")).await;
+    let status = client.call::<Sleep>(&0).await.unwrap_err();
+    assert_eq!(Code::Unavailable, status.code());
+    assert_eq!(Some(Unanswered::Gone), status.unanswered());
+    assert_eq!(1, ghost.heard(), "it may have been done");
+
+    let ghost = Mute::join(&nats, "nap", Some("ghost")).await;
+    let calling = tokio::spawn(async move { client.call::<Nap>(&0).await });
+    eventually("the call at the ghost", async || {
+        (ghost.heard() == 1).then_some(())
+    })
+    .await;
+    let echo = Running::start(&nats).await;
+    drop(ghost);
+    assert_eq!(0, calling.await.unwrap().unwrap());
+    assert_eq!(1, echo.begun());
+}
