@@ -174,11 +174,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn drifting_clocks_make_nothing_late() {
         let mut wire = Wire::new(0);
-        for second in 0..100_000 {
+        for second in (0..100_000).step_by(10) {
             // 50 parts in a million, as a bad quartz has it.
             wire.clock_off_by = -second / 20_000;
             assert!(wire.receive(1) < MS(2));
-            advance(MS(1_000)).await;
+            advance(MS(10_000)).await;
         }
     }
 
