@@ -3,6 +3,22 @@
 //! The receive loop reads, decides and hands on; it never waits for a handler. What is too much is
 //! answered `overloaded` at once, what has expired is dropped, and leaving loses nothing that the
 //! server has already given to this process.
+//!
+//! # What is promised
+//!
+//! - A handler is begun only for a request that somebody still waits for: its time is not up, counted from the
+//!   edge and with what it spent in buffers on its way, as far as this process knows the sender's clock.
+//! - At most [`Limits::max_ongoing`] handlers run, and at most [`Limits::max_queued`] requests wait, each at
+//!   most [`Limits::queue_wait`]. Everything else is answered `overloaded`, marked as not begun, at once.
+//! - A handler that takes longer than 25 ms is announced to the caller by an interim `accepted`. From then on, and
+//!   until its last handler has ended, the process answers the caller's pings.
+//! - A handler that is not done at its deadline is dropped there, and answered `deadline_exceeded`.
+//! - A panic in a handler is answered `internal`, logged with the trace's id, and counted; nothing else is harmed.
+//! - A reply that NATS would refuse for its size is answered `too_large`; the connection is not harmed.
+//! - Leaving answers all that was accepted, within [`Limits::shutdown_grace`].
+//!
+//! Not promised: that a message is not lost which is on its way when the group is left at a rate of under some
+//! ten a second, or when the process is killed. The caller notices by the silence and repeats what is idempotent.
 
 mod admission;
 mod counters;
@@ -223,6 +239,14 @@ pub struct Running {
 impl Running {
     /// Serves until shutdown is requested, then leaves: takes no more, finishes what it has accepted
     /// within `Limits::shutdown_grace`, and sends the replies.
+    ///
+    /// Leaving takes 0.3 to 1.3 s where no handler runs longer, a second more at most for the last replies,
+    /// and no time without a connection.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future leaves the group without waiting for handlers; those that run go on, and their
+    /// replies are sent if the runtime lives that long.
     pub async fn until(mut self, shutdown: &Shutdown) {
         loop {
             tokio::select! {

@@ -116,7 +116,7 @@ proxy_http_request (APIGateway) server ERROR unavailable
     replica_handle_request (APIGateway) internal ERROR unavailable
       proxy_route_to_replica (UserService) client ERROR unavailable
         replica_handle_request (UserService) server ERROR unavailable
-          proxy_route_to_replica (DatabaseService) client ERROR unavailable
+          proxy_route_to_replica (DatabaseService) client ERROR no_responders
 ",
         draw(&trace)
     );
