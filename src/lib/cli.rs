@@ -1,5 +1,6 @@
-//! The commands: `up`, `status`, `trace`, and the four services.
+//! The commands: `up`, `status`, `trace`, `check`, and the four services.
 
+mod check;
 mod nats_server;
 mod status;
 mod trace;
@@ -43,6 +44,8 @@ enum Command {
     Status(status::Args),
     /// Show the journey of a request.
     Trace(trace::Args),
+    /// Ask a process at its ADMIN_ADDR whether it is ready; exit 0 if it is, else 1.
+    Check(check::Args),
     /// Run the HTTP gateway.
     Gateway {
         #[command(flatten)]
@@ -163,6 +166,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Gateway { common, http } => {
             let limits = http::Options::default().limits;
             process::run(api::GATEWAY, &common, limits, async |process| {

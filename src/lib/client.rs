@@ -27,7 +27,8 @@ pub use survey::{EndpointStats, ServiceStats};
 pub use unanswered::Unanswered;
 
 use crate::{
-    Code, Instance, Operation, Status, context::RequestScope, operation::Names, telemetry::spans,
+    Code, Health, Instance, Operation, Status, context::RequestScope, operation::Names,
+    telemetry::spans,
 };
 pub(crate) use attempt::PING;
 use connection::Connection;
@@ -102,6 +103,7 @@ pub struct Client {
 struct Shared {
     nats: async_nats::Client,
     instance: Instance,
+    health: Health,
     options: Options,
     server: spans::Server,
     connected: watch::Receiver<bool>,
@@ -123,12 +125,13 @@ impl Client {
     /// Returns an error when the URL is malformed.
     pub async fn connect(instance: &Instance, options: Options) -> Result<Self, Error> {
         let inbox = Arc::new(Inbox::new(instance));
-        let trouble = Arc::default();
+        let health = Health::default();
+        let trouble = Arc::new(Trouble::new(&health));
         let Connection {
             nats,
             server,
             connected,
-        } = Connection::open(instance, &options.url, &inbox, &trouble).await?;
+        } = Connection::open(instance, &options.url, &inbox, &trouble, &health).await?;
         let replies = nats
             .subscribe(inbox.subject())
             .await
@@ -138,6 +141,7 @@ impl Client {
             shared: Arc::new(Shared {
                 nats,
                 instance: instance.clone(),
+                health,
                 options,
                 server,
                 connected,
@@ -220,18 +224,16 @@ impl Client {
         &self.shared.instance
     }
 
+    /// Returns whether this process is ready, as far as the runtime knows; add checks of your own.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
     /// Returns how many replies came for calls that had been given up.
     #[must_use]
     pub fn late_replies(&self) -> u64 {
         self.shared.inbox.late()
-    }
-
-    /// Returns what this process needs and NATS's permissions forbid, in words; `None` if all is well.
-    ///
-    /// Known from the first refusal until the next connection.
-    #[must_use]
-    pub fn forbidden(&self) -> Option<String> {
-        self.shared.trouble.first_forbidden()
     }
 
     /// Returns how many messages found a full channel and were dropped.

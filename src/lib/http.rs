@@ -2,16 +2,21 @@
 //!
 //! [`Edge::wrap`] puts one set of layers round a router: root span and request id, deadline, panic
 //! guard, body limit, a place to work, problem details. [`serve()`] runs it on a listener and leaves
-//! without breaking off an answer.
+//! without breaking off an answer. [`Admin`] tells
+//! whoever watches processes how this one fares.
 
+mod admin;
 mod deadline;
 mod edge;
 mod json;
+#[cfg(feature = "app")]
+pub(crate) mod probe;
 mod problem;
 mod root;
 mod serve;
 mod slot;
 
+pub use admin::Admin;
 pub use edge::{Edge, Options, TrustTraceparent};
 pub use json::Json;
 pub use serve::serve;

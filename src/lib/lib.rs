@@ -63,6 +63,7 @@ pub mod cli;
 pub mod client;
 mod clock;
 mod context;
+mod health;
 #[cfg(feature = "http")]
 pub mod http;
 mod instance;
@@ -75,6 +76,7 @@ pub mod telemetry;
 pub mod traces;
 
 pub use client::Client;
+pub use health::{Health, Report};
 pub use instance::Instance;
 pub use operation::{Operation, Service};
 pub use replica::{Ctx, Replica};

@@ -30,19 +30,20 @@ mod lateness;
 mod leave;
 mod subscriptions;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
 pub(crate) use admission::Admission;
 pub(crate) use counters::Counters;
 pub use ctx::Ctx;
+use discovery::Profile;
 use dispatch::Core;
 use endpoint::Endpoint;
 pub use endpoint::Handler;
 use subscriptions::Subscriptions;
 
-use crate::{Client, Operation, Shutdown, client, operation::Names};
+use crate::{Client, Operation, Shutdown, client, health, operation::Names};
 
 /// How long the server may take to confirm the subscriptions.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,6 +111,7 @@ pub struct Replica {
     endpoints: Vec<Endpoint>,
     admission: Option<Arc<Admission>>,
     reports: Vec<(&'static str, Arc<Counters>)>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Replica {
@@ -121,12 +123,21 @@ impl Replica {
             endpoints: Vec::new(),
             admission: None,
             reports: Vec::new(),
+            metadata: BTreeMap::new(),
         }
     }
 
     /// Sets how much this replica takes on.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Adds a fact that discovery shows of this replica: where its admin address is, for one.
+    ///
+    /// `deployment` is there already and stays as it is.
+    pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(name.into(), value.into());
         self
     }
 
@@ -187,6 +198,8 @@ impl Replica {
     ///
     /// Dropping the future or the result leaves the group without waiting for handlers.
     pub async fn start(self) -> Result<Running, Error> {
+        let health = self.client.health().clone();
+        health.fail(health::GROUP, "not joined yet");
         self.client.ready().await;
         let admission = self
             .admission
@@ -197,6 +210,7 @@ impl Replica {
             admission,
             self.endpoints,
             self.reports,
+            Profile::of(self.client.instance(), self.metadata),
         ));
         let subscriptions = Subscriptions::open(&core)
             .await
@@ -205,6 +219,7 @@ impl Replica {
             .confirm(CONFIRM_TIMEOUT)
             .await
             .map_err(Error::Subscribe)?;
+        health.pass(health::GROUP, "joined");
         Ok(Running {
             core,
             subscriptions,
@@ -259,6 +274,8 @@ impl Running {
                 },
             }
         }
+        // Before anything else, so that nobody sends here who could go elsewhere.
+        self.core.client.health().fail(health::GROUP, "leaving");
         leave::leave(self.core, self.subscriptions, self.handlers).await;
     }
 }

@@ -3,6 +3,7 @@
 //! One struct a concern; each field is a flag and a variable with the same meaning. Secrets never come
 //! by flag.
 
+mod admin;
 mod database;
 mod http;
 mod limits;
@@ -21,6 +22,7 @@ use clap::{
     builder::{OsStr, Resettable},
 };
 
+pub(crate) use admin::Admin;
 pub(crate) use database::Database;
 pub(crate) use http::Http;
 pub(crate) use limits::Limits;
@@ -40,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) telemetry: Telemetry,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
     /// Makes reading take 100 ms, writing 200 ms and mailing 150 ms.
     #[arg(long, env = "SIMULATED_LATENCY", value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
     pub(crate) simulated_latency: bool,
@@ -66,7 +70,7 @@ pub(crate) fn ignore_empty_variables(command: Command) -> Command {
 }
 
 /// Reads `2s`, `250ms`, `1m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number and its unit, like 250ms or 2s"))
 }

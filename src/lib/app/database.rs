@@ -34,6 +34,11 @@ pub(crate) async fn serve(process: Process, settings: &config::Database) -> anyh
             "users are kept in this folder, in {url}; replicas elsewhere must share the file, by DATABASE_URL"
         );
     }
+    let probed = store.clone();
+    process.client.health().probe("store", move || {
+        let store = probed.clone();
+        async move { store.probe().await }
+    });
     let latency = process.latency;
     let reading = store.clone();
     let writing = store.clone();

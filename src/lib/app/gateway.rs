@@ -19,6 +19,8 @@ pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+    let health = process.client.health();
+    health.pass("http", format!("listening on {address}"));
     let edge = Edge::new(process.client.instance(), settings.edge(process.limits));
     let router = edge.wrap(routes::router(process.client.clone()));
     // It answers from the start, 503 until NATS is there; discovery joins when it can.

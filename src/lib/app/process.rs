@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::Common;
-use crate::{Client, Instance, Replica, Service, Shutdown, replica, telemetry};
+use crate::{
+    Client, Instance, Replica, Service, Shutdown, health, http::Admin, replica, telemetry,
+};
 
 /// What a service is given to serve with.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct Process {
     pub(crate) shutdown: Shutdown,
     pub(crate) limits: replica::Limits,
     pub(crate) latency: Latency,
+    /// Where it tells how it fares.
+    admin: SocketAddr,
     supervised: bool,
 }
 
@@ -24,6 +28,8 @@ pub(crate) struct Ready {
     pub(crate) instance: String,
     /// Where HTTP is answered, if it is.
     pub(crate) http: Option<SocketAddr>,
+    /// Where `/livez` and `/readyz` are answered.
+    pub(crate) admin: SocketAddr,
 }
 
 /// Runs a service from start to end.
@@ -47,19 +53,38 @@ pub(crate) fn run(
         if common.supervised {
             shutdown.also_when_stdin_closes();
         }
-        serve(Process {
-            client: Client::connect(&instance, options).await?,
+        let client = Client::connect(&instance, options).await?;
+        let admin = listen(common.admin.addr, &client).await?;
+        let result = serve(Process {
+            client,
             shutdown,
             limits: common.limits.over(limits),
             latency: Latency(common.simulated_latency),
+            admin: admin.address(),
             supervised: common.supervised,
         })
-        .await
+        .await;
+        // It has told about the leaving, to the end.
+        drop(admin);
+        result
     });
     // Nothing may record any more when the last spans are written.
     drop(runtime);
     telemetry.shutdown();
     result
+}
+
+/// Tells how the process fares from now on: not ready, until its replica has joined.
+async fn listen(addr: SocketAddr, client: &Client) -> anyhow::Result<Admin> {
+    let health = client.health();
+    health.fail(health::GROUP, "not joined yet");
+    let admin = Admin::bind(addr, health).await.with_context(|| {
+        format!(
+            "can't listen on {addr}; stop what listens there, or set ADMIN_ADDR to another address"
+        )
+    })?;
+    tracing::info!("health is told at http://{}", admin.address());
+    Ok(admin)
 }
 
 impl Process {
@@ -74,9 +99,12 @@ impl Process {
         replica: Replica,
         http: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
+        let replica = replica
+            .with_limits(self.limits)
+            .with_metadata("admin", self.admin.to_string());
         let running = tokio::select! {
             () = self.shutdown.requested() => return Ok(()),
-            running = replica.with_limits(self.limits).start() => running?,
+            running = replica.start() => running?,
         };
         self.announce(http);
         running.until(&self.shutdown).await;
@@ -88,6 +116,7 @@ impl Process {
         let ready = Ready {
             instance: instance.id().to_owned(),
             http,
+            admin: self.admin,
         };
         if self.supervised {
             let line = serde_json::to_string(&ready).unwrap_or_default();
@@ -99,8 +128,9 @@ impl Process {
             .unwrap_or_default();
         tracing::info!(
             replica_id = instance.id(),
-            "{} is ready{at}; stop it with Ctrl-C",
-            instance.service().name()
+            "{} is ready{at}; health at http://{}; stop it with Ctrl-C",
+            instance.service().name(),
+            self.admin
         );
     }
 }

@@ -1,19 +1,31 @@
-//! `nats-serve status`: who is there.
+//! `nats-serve status`: who is there, and how much each has to do.
 
-use std::time::{Duration, SystemTime};
+mod table;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context as _, bail};
 
 use crate::{
-    Client, Instance, Service,
+    Client, Instance, Service, Shutdown,
     app::config,
     client::{ServiceStats, without_credentials},
 };
+use table::table;
 
 /// Who asks; replies come to `_INBOX.tools.>`.
 const TOOLS: Service = Service::new("tools");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SURVEY: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks: each asks every replica.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// Home, and nothing below.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+const NOBODY: &str =
+    "NATS is there, but no service answered; start one, or look at the terminal of `nats-serve up`";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,6 +34,16 @@ pub(super) struct Args {
     /// Print the answers as JSON, one object a replica, as in NATS' services protocol (ADR-32).
     #[arg(long)]
     json: bool,
+    /// Look again every second, or every DURATION: --watch=500ms. Ctrl-C ends it.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1s",
+        value_parser = config::duration
+    )]
+    watch: Option<Duration>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -29,90 +51,96 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime can't be started")?;
-    let replicas = runtime.block_on(survey(args))?;
+    runtime.block_on(async {
+        let options = args.nats.options()?;
+        let url = without_credentials(&options.url);
+        let client = connect(options, &url).await?;
+        match args.watch {
+            Some(pause) => watch(args, &client, &url, pause.max(MIN_PAUSE)).await,
+            None => once(args, &client).await,
+        }
+    })
+}
+
+async fn connect(options: crate::client::Options, url: &str) -> anyhow::Result<Client> {
+    let client = Client::connect(&Instance::new(TOOLS), options).await?;
+    let ready = tokio::time::timeout(CONNECT_TIMEOUT, client.ready()).await;
+    if ready.is_err() {
+        bail!("NATS does not answer at {url}; is the system running?");
+    }
+    Ok(client)
+}
+
+async fn once(args: &Args, client: &Client) -> anyhow::Result<()> {
+    let replicas = client.survey(SURVEY).await;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&replicas)?);
     } else if replicas.is_empty() {
-        bail!(
-            "NATS is there, but no service answered; start one, or look at the terminal of `nats-serve up`"
-        );
+        bail!(NOBODY);
     } else {
         print!("{}", table(&replicas, SystemTime::now()));
     }
     Ok(())
 }
 
-async fn survey(args: &Args) -> anyhow::Result<Vec<ServiceStats>> {
-    let options = args.nats.options()?;
-    let url = options.url.clone();
-    let client = Client::connect(&Instance::new(TOOLS), options).await?;
-    if tokio::time::timeout(CONNECT_TIMEOUT, client.ready())
-        .await
-        .is_err()
-    {
-        bail!(
-            "NATS does not answer at {}; is the system running?",
-            without_credentials(&url)
-        );
-    }
-    Ok(client.survey(SURVEY).await)
-}
-
-fn table(replicas: &[ServiceStats], now: SystemTime) -> String {
-    let mut rows = vec![["SERVICE", "REPLICA", "UPTIME", "REQUESTS", "ERRORS"].map(str::to_owned)];
-    rows.extend(replicas.iter().map(|replica| {
-        let sum = |of: fn(&crate::client::EndpointStats) -> u64| {
-            replica.endpoints.iter().map(of).sum::<u64>().to_string()
+/// Looks again and again until Ctrl-C, or until nobody reads any more.
+async fn watch(args: &Args, client: &Client, url: &str, pause: Duration) -> anyhow::Result<()> {
+    let stop = Shutdown::on_signals().context("signals can't be handled")?;
+    let mut screen = Screen {
+        redraws: io::stdout().is_terminal() && !args.json,
+        begun: false,
+    };
+    loop {
+        let look = async {
+            // Asked without a connection, the question would wait for one, and the answers be old.
+            let replicas = match client.is_connected() {
+                true => Some(client.survey(SURVEY).await),
+                false => None,
+            };
+            show(args.json, url, replicas.as_deref())
         };
-        [
-            replica.name.clone(),
-            replica.id.clone(),
-            uptime(&replica.started, now),
-            sum(|endpoint| endpoint.num_requests),
-            sum(|endpoint| endpoint.num_errors),
-        ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let [service, replica, uptime, requests, errors] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        format!(
-            "{:<service$}  {:<replica$}  {:>uptime$}  {:>requests$}  {:>errors$}\n",
-            row[0], row[1], row[2], row[3], row[4]
-        )
-    };
-    rows.iter().map(line).collect()
+        let block = tokio::select! {
+            () = stop.requested() => return Ok(()),
+            block = look => block?,
+        };
+        if screen.show(&block).is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
 }
 
-fn uptime(started: &str, now: SystemTime) -> String {
-    let Ok(started) = humantime::parse_rfc3339(started) else {
-        return "?".to_owned();
-    };
-    let up = now.duration_since(started).unwrap_or_default();
-    humantime::format_duration(Duration::from_secs(up.as_secs())).to_string()
+/// Writes what one look has found; `None` says that NATS is away.
+fn show(json: bool, url: &str, replicas: Option<&[ServiceStats]>) -> anyhow::Result<String> {
+    Ok(match replicas {
+        // One line a look; while nothing can be seen there is none.
+        Some(replicas) if json => serde_json::to_string(replicas)? + "\n",
+        None if json => String::new(),
+        None => format!("NATS does not answer at {url}; trying on\n"),
+        Some([]) => format!("{NOBODY}\n"),
+        Some(replicas) => table(replicas, SystemTime::now()),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A terminal shows the present; a file or a pipe gets block after block.
+struct Screen {
+    redraws: bool,
+    begun: bool,
+}
 
-    #[test]
-    fn replicas_stand_in_a_table() {
-        let replica: ServiceStats = serde_json::from_value(serde_json::json!({
-            "name": "user-service", "id": "u1", "version": "0.1.0",
-            "started": "2026-01-01T00:00:00Z",
-            "endpoints": [
-                {"name": "a", "subject": "svc.user.a", "queue_group": "user",
-                 "num_requests": 7, "num_errors": 1, "processing_time": 7, "average_processing_time": 1},
-                {"name": "b", "subject": "svc.user.b", "queue_group": "user",
-                 "num_requests": 3, "num_errors": 0, "processing_time": 3, "average_processing_time": 1},
-            ],
-        }))
-        .unwrap();
-        let now = humantime::parse_rfc3339("2026-01-01T01:02:03Z").unwrap();
-        assert_eq!(
-            "SERVICE       REPLICA    UPTIME  REQUESTS  ERRORS\n\
-             user-service  u1       1h 2m 3s        10       1\n",
-            table(&[replica], now)
-        );
+impl Screen {
+    fn show(&mut self, block: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.redraws {
+            write!(out, "{CLEAR}")?;
+        } else if self.begun && block.lines().count() > 1 {
+            writeln!(out)?;
+        }
+        self.begun = true;
+        write!(out, "{block}")?;
+        out.flush()
     }
 }

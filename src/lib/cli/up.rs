@@ -58,6 +58,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    args.common.admin.for_several()?;
     let _folder = state::Held::take()?;
     // One thread, this one: a child's leash is tied to the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread()

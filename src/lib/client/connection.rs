@@ -14,7 +14,7 @@ use rand::Rng;
 use tokio::sync::watch;
 
 use super::{Error, Inbox, Trouble};
-use crate::{Instance, telemetry::spans};
+use crate::{Health, Instance, health, telemetry::spans};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,6 +37,7 @@ impl Connection {
         url: &str,
         inbox: &Arc<Inbox>,
         trouble: &Arc<Trouble>,
+        health: &Health,
     ) -> Result<Self, Error> {
         let servers = servers(url)?;
         let server = servers.first().map(|first| spans::Server {
@@ -44,11 +45,13 @@ impl Connection {
             port: first.port(),
         });
         let (up, connected) = watch::channel(false);
+        health.fail(health::NATS, "not connected yet");
         let events = Arc::new(Events {
             url: without_credentials(url),
             up,
             inbox: Arc::clone(inbox),
             trouble: Arc::clone(trouble),
+            health: health.clone(),
             complained: AtomicBool::new(false),
         });
         let nats = ConnectOptions::new()
@@ -110,6 +113,7 @@ struct Events {
     up: watch::Sender<bool>,
     inbox: Arc<Inbox>,
     trouble: Arc<Trouble>,
+    health: Health,
     /// The present outage has been logged.
     complained: AtomicBool,
 }
@@ -120,12 +124,15 @@ impl Events {
             Event::Connected => {
                 self.trouble.connected();
                 self.up.send_replace(true);
+                self.health.pass(health::NATS, "connected");
                 if self.complained.swap(false, Ordering::Relaxed) {
                     tracing::info!("connected to NATS");
                 }
             }
             Event::Disconnected => {
                 self.up.send_replace(false);
+                let lost = "the connection is lost; reconnecting";
+                self.health.fail(health::NATS, lost);
                 // Replies to these calls are lost; waiting on would only hide it.
                 self.inbox.abandon();
                 self.complain("lost the connection to NATS; reconnecting");

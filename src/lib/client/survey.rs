@@ -24,7 +24,7 @@ pub struct ServiceStats {
     pub version: String,
     /// When it started, RFC 3339.
     pub started: String,
-    /// Free-form facts that never change: `deployment`.
+    /// Free-form facts that never change: `deployment`, and `admin`, where its health is told.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// A row an operation.

@@ -15,14 +15,16 @@ use super::{
     inbox::Inbox,
     violation::{self, Violation},
 };
+use crate::{Health, health};
 
 /// Subjects that are remembered as forbidden.
 const MAX_FORBIDDEN: usize = 64;
 /// Pause between two lines about the same trouble.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trouble {
+    health: Health,
     forbidden: Mutex<BTreeSet<String>>,
     dropped: AtomicU64,
     drops_logged: Pace,
@@ -30,6 +32,16 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
+    pub(super) fn new(health: &Health) -> Self {
+        Self {
+            health: health.clone(),
+            forbidden: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            drops_logged: Pace::default(),
+            answers_logged: Pace::default(),
+        }
+    }
+
     /// Reads an error that the server has sent.
     pub(super) fn refused(&self, error: &str, inbox: &Inbox) {
         match violation::parse(error) {
@@ -57,18 +69,19 @@ impl Trouble {
             tracing::error!(
                 "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
             );
+            let reason = format!("NATS forbids {what}");
+            self.health.fail(health::PERMISSIONS, reason);
             forbidden.insert(what);
         }
     }
 
     /// Forgets refusals: a new connection may have other permissions.
     pub(super) fn connected(&self) {
-        self.forbidden().clear();
-    }
-
-    /// Returns what is forbidden, if anything that this process needs.
-    pub(super) fn first_forbidden(&self) -> Option<String> {
-        self.forbidden().first().cloned()
+        let mut forbidden = self.forbidden();
+        if !forbidden.is_empty() {
+            forbidden.clear();
+            self.health.pass(health::PERMISSIONS, "nothing refused");
+        }
     }
 
     /// Counts a message that found its subscription's channel full.
@@ -113,26 +126,28 @@ mod tests {
 
     const INBOX_OF: Service = Service::new("caller");
 
-    #[test]
-    fn a_strangers_reply_subject_is_no_trouble_of_ours() {
-        let (trouble, inbox) = (Trouble::default(), Inbox::new(&Instance::new(INBOX_OF)));
+    #[tokio::test]
+    async fn a_strangers_reply_subject_is_no_trouble_of_ours() {
+        let (health, inbox) = (Health::default(), Inbox::new(&Instance::new(INBOX_OF)));
+        let trouble = Trouble::new(&health);
         trouble.refused("Permissions Violation for Publish to \"svc.x.y\"", &inbox);
-        assert_eq!(None, trouble.first_forbidden());
+        assert_eq!(None, health.report().await.reason());
     }
 
-    #[test]
-    fn a_refused_subscription_is_trouble_until_the_next_connection() {
-        let (trouble, inbox) = (Trouble::default(), Inbox::new(&Instance::new(INBOX_OF)));
+    #[tokio::test]
+    async fn a_refused_subscription_is_trouble_until_the_next_connection() {
+        let (health, inbox) = (Health::default(), Inbox::new(&Instance::new(INBOX_OF)));
+        let trouble = Trouble::new(&health);
         trouble.refused(
             "Permissions Violation for Subscription to \"svc.x.y\"",
             &inbox,
         );
         assert_eq!(
-            Some("subscribing svc.x.y".to_owned()),
-            trouble.first_forbidden()
+            Some("permissions: NATS forbids subscribing svc.x.y".to_owned()),
+            health.report().await.reason()
         );
         trouble.connected();
-        assert_eq!(None, trouble.first_forbidden());
+        assert_eq!(None, health.report().await.reason());
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,14 +28,23 @@ use crate::{Code, Shutdown, Status};
 
 /// Longest time for a client to send a request's headers, and between two requests.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at a time. Below the usual limit of open files.
-const MAX_CONNECTIONS: usize = 768;
-/// Further connections that are told 503 and closed; beyond these they are closed without a word.
-const MAX_REFUSALS: usize = 64;
+/// What the edge takes: below the usual limit of open files.
+const EDGE: Places = Places {
+    connections: 768,
+    refusals: 64,
+};
 /// Time for the last answers to be written and their connections to close.
 const CLOSING_TIME: Duration = Duration::from_millis(300);
 /// Pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections a listener has at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) connections: usize,
+    /// Further connections that are told 503 and closed; beyond these they are closed without a word.
+    pub(super) refusals: usize,
+}
 
 /// Serves until shutdown is requested, 768 connections at a time: 64 more are
 /// answered 503 and closed, further ones closed.
@@ -45,13 +54,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Dropping the future stops accepting; open connections go on until their requests end.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, grace: Duration) {
+    serve_at_most(EDGE, listener, router, shutdown, grace).await;
+}
+
+/// The same, with as many connections as one says.
+pub(super) async fn serve_at_most(
+    at_most: Places,
+    listener: TcpListener,
+    router: Router,
+    shutdown: &Shutdown,
+    grace: Duration,
+) {
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT);
     let connections = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let places = Arc::new(Semaphore::new(at_most.connections));
+    let refusals = Arc::new(Semaphore::new(at_most.refusals));
     let refusing = Router::new().fallback(refuse);
     let requests = TaskTracker::new();
     let mut failing = false;
@@ -72,7 +92,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, g
                     continue;
                 }
                 if !full {
-                    tracing::warn!("all {MAX_CONNECTIONS} connections are taken; refusing more");
+                    tracing::warn!(
+                        "all {} connections are taken; refusing more",
+                        at_most.connections
+                    );
                 }
                 full = true;
                 if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {

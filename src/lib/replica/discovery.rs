@@ -1,6 +1,8 @@
 //! Discovery and statistics by the NATS services protocol, so that the `nats` tool and every micro
 //! client find our replicas: <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::{
     format::Writer,
@@ -26,8 +28,9 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    pub(super) fn of(instance: &Instance) -> Self {
+    pub(super) fn of(instance: &Instance, mut metadata: BTreeMap<String, String>) -> Self {
         let service = instance.service();
+        metadata.insert("deployment".to_owned(), service.deployment().to_owned());
         // The one RFC 3339 clock among our dependencies formats the present only, which this is.
         let mut started = String::new();
         let _ = SystemTime.format_time(&mut Writer::new(&mut started));
@@ -36,7 +39,7 @@ impl Profile {
                 "name": service.name(),
                 "id": instance.id(),
                 "version": env!("CARGO_PKG_VERSION"),
-                "metadata": {"deployment": service.deployment()},
+                "metadata": metadata,
             }),
             started,
         }

@@ -68,6 +68,7 @@ impl Core {
         admission: Arc<Admission>,
         endpoints: Vec<Endpoint>,
         reports: Vec<(&'static str, Arc<Counters>)>,
+        profile: Profile,
     ) -> Self {
         Self {
             client: client.clone(),
@@ -75,7 +76,7 @@ impl Core {
             endpoints,
             reports,
             admission,
-            profile: Profile::of(client.instance()),
+            profile,
             lateness: Lateness::default(),
             expired: AtomicU64::new(0),
             panics: AtomicU64::new(0),

@@ -6,7 +6,14 @@
 
 mod writer;
 
-use std::{fs::File, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use sqlx::{
@@ -38,6 +45,15 @@ pub(super) struct Sqlite {
     readers: SqlitePool,
     writer: Writer,
     writing: SqlitePool,
+    file: Arc<Place>,
+}
+
+/// A file where it was found.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 impl Sqlite {
@@ -60,6 +76,7 @@ impl Sqlite {
             .foreign_keys(true);
         let file = options.get_filename().to_owned();
         let opening = format!("opening {}", file.display());
+        let path = file.to_path_buf();
         let pool = |size| {
             SqlitePoolOptions::new()
                 .max_connections(size)
@@ -75,11 +92,13 @@ impl Sqlite {
             .await
             .context("the tables can't be brought up to date")?;
         drop(lock);
+        let file = Arc::new(Place::of(path).await?);
         let readers = pool(READERS).connect_with(options.read_only(true)).await?;
         Ok(Self {
             readers,
             writer: Writer::start(writing.clone()),
             writing,
+            file,
         })
     }
 
@@ -105,9 +124,35 @@ impl Sqlite {
         self.writer.create(name, email).await
     }
 
+    /// Sees that users can be read, and that the file is still the one that everybody opens: SQLite goes on
+    /// with one that was removed, and what it writes there is lost.
+    pub(super) async fn probe(&self) -> Result<(), String> {
+        match Place::of(self.file.path.clone()).await {
+            Ok(now) if now == *self.file => {}
+            Ok(_) => return Err("the database file was replaced by another".to_owned()),
+            Err(_) => return Err("the database file is gone".to_owned()),
+        }
+        let read = sqlx::query("SELECT id FROM users LIMIT 1").fetch_optional(&self.readers);
+        match read.await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(status(&Arc::new(error)).message().to_owned()),
+        }
+    }
+
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writing.close().await;
+    }
+}
+
+impl Place {
+    async fn of(path: PathBuf) -> std::io::Result<Self> {
+        let found = tokio::fs::metadata(&path).await?;
+        Ok(Self {
+            path,
+            device: found.dev(),
+            inode: found.ino(),
+        })
     }
 }
 
