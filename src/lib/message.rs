@@ -52,4 +52,6 @@ fn parse<T: FromStr>(headers: &HeaderMap, name: HeaderName) -> Option<T> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

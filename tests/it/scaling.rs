@@ -78,7 +78,10 @@ async fn status_shows_who_is_there() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(
-        ["SERVICE", "REPLICA", "UPTIME", "REQUESTS", "ERRORS"].as_slice(),
+        [
+            "SERVICE", "REPLICA", "UPTIME", "REQUESTS", "ERRORS", "LOAD", "QUEUE", "LATE"
+        ]
+        .as_slice(),
         rows[0]
     );
     let services: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
@@ -92,7 +95,12 @@ async fn status_shows_who_is_there() {
         .as_slice(),
         services
     );
-    assert_eq!(Some(&"1"), rows[4].iter().rev().nth(1), "{text}");
+    assert_eq!(
+        ["1", "0", "0/256", "0", "0"].as_slice(),
+        &rows[4][3..],
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ pub(crate) fn traceparent(span: &SpanContext) -> Option<String> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@ use clap::Args;
 pub(crate) struct Admin {
     /// Address that answers /livez and /readyz; port 0 takes a free one.
     #[arg(
+        id = "admin_addr",
         long = "admin-addr",
         env = "ADMIN_ADDR",
         value_name = "ADDR",
