@@ -8,13 +8,20 @@ mod call;
 mod connection;
 mod gate;
 mod inbox;
+mod nkey;
 mod peer;
 mod survey;
 mod trouble;
 mod unanswered;
 mod violation;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
@@ -23,6 +30,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use gate::{Gate, GateAddress, Verdict};
+pub use nkey::Nkey;
 pub use survey::{EndpointStats, ServiceStats};
 pub use unanswered::Unanswered;
 
@@ -47,6 +55,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Servers of one NATS cluster, comma-separated. Default `nats://127.0.0.1:4222`.
     pub url: String,
+    /// The key that this process shows. Default none: the server lets everybody in.
+    pub nkey: Option<Nkey>,
     /// Time for a call that no request is waiting for, and so has no deadline to inherit. Default 2 s.
     pub request_timeout: Duration,
     /// How long an attempt may go without a sign of life from a replica: an answer, or its word that it
@@ -61,6 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
+            nkey: None,
             request_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_millis(250),
             reconnect_wait: Duration::from_millis(40),
@@ -80,6 +91,11 @@ pub enum Error {
         /// What is wrong with it.
         source: std::io::Error,
     },
+    /// The text is no key.
+    #[error(
+        "there is no seed of a user's nkey; one is a line of 58 characters that begins with SU"
+    )]
+    Nkey,
     /// The connection can't be set up.
     #[error("the NATS connection can't be set up")]
     Connect(#[source] async_nats::ConnectError),
@@ -107,6 +123,7 @@ struct Shared {
     options: Options,
     server: spans::Server,
     connected: watch::Receiver<bool>,
+    refused: Arc<AtomicBool>,
     inbox: Arc<Inbox>,
     trouble: Arc<Trouble>,
     peers: Peers,
@@ -118,7 +135,8 @@ impl Client {
     /// Sets up the connection and the reply inbox of this process.
     ///
     /// Returns at once, whether or not a server answers: it goes on trying for as long as the client
-    /// lives. [`ready`](Self::ready) waits for the server.
+    /// lives, also while a server refuses the key, which is logged once and
+    /// [`is_refused`](Self::is_refused) tells. [`ready`](Self::ready) waits for the server.
     ///
     /// # Errors
     ///
@@ -131,7 +149,8 @@ impl Client {
             nats,
             server,
             connected,
-        } = Connection::open(instance, &options.url, &inbox, &trouble, &health).await?;
+            refused,
+        } = Connection::open(instance, &options, &inbox, &trouble, &health).await?;
         let replies = nats
             .subscribe(inbox.subject())
             .await
@@ -145,6 +164,7 @@ impl Client {
                 options,
                 server,
                 connected,
+                refused,
                 inbox,
                 trouble,
                 peers: Peers::default(),
@@ -166,6 +186,12 @@ impl Client {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.nats.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Tells whether a server answers and has refused our key, or wants one that we have not.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     /// Calls an operation and waits for its answer.

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use rand::Rng;
 use tokio::sync::watch;
 
-use super::{Error, Inbox, Trouble};
-use crate::{Health, Instance, health, telemetry::spans};
+use super::{Error, Inbox, Nkey, Options, Trouble};
+use crate::{Health, Instance, Service, health, telemetry::spans};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,32 +29,37 @@ pub(super) struct Connection {
     pub(super) nats: async_nats::Client,
     pub(super) server: spans::Server,
     pub(super) connected: watch::Receiver<bool>,
+    pub(super) refused: Arc<AtomicBool>,
 }
 
 impl Connection {
     pub(super) async fn open(
         instance: &Instance,
-        url: &str,
+        options: &Options,
         inbox: &Arc<Inbox>,
         trouble: &Arc<Trouble>,
         health: &Health,
     ) -> Result<Self, Error> {
-        let servers = servers(url)?;
+        let servers = servers(&options.url)?;
         let server = servers.first().map(|first| spans::Server {
             host: first.host().to_owned(),
             port: first.port(),
         });
         let (up, connected) = watch::channel(false);
         health.fail(health::NATS, "not connected yet");
+        let refused = Arc::<AtomicBool>::default();
         let events = Arc::new(Events {
-            url: without_credentials(url),
+            url: without_credentials(&options.url),
+            service: instance.service(),
+            public_key: options.nkey.as_ref().map(|key| key.public_key().to_owned()),
             up,
             inbox: Arc::clone(inbox),
             trouble: Arc::clone(trouble),
             health: health.clone(),
             complained: AtomicBool::new(false),
+            refused: Arc::clone(&refused),
         });
-        let nats = ConnectOptions::new()
+        let nats = credentials(options.nkey.as_ref())
             .name(format!("{}-{}", instance.service().name(), instance.id()))
             .custom_inbox_prefix(format!("_INBOX.{}", instance.service().subject()))
             .retry_on_initial_connect()
@@ -72,7 +77,15 @@ impl Connection {
             nats,
             server: server.unwrap_or_default(),
             connected,
+            refused,
         })
+    }
+}
+
+fn credentials(nkey: Option<&Nkey>) -> ConnectOptions {
+    match nkey {
+        Some(nkey) => ConnectOptions::with_nkey(nkey.seed().to_owned()),
+        None => ConnectOptions::new(),
     }
 }
 
@@ -110,12 +123,16 @@ fn reconnect_delay(attempts: usize) -> Duration {
 struct Events {
     /// As it may be shown.
     url: String,
+    service: Service,
+    public_key: Option<String>,
     up: watch::Sender<bool>,
     inbox: Arc<Inbox>,
     trouble: Arc<Trouble>,
     health: Health,
     /// The present outage has been logged.
     complained: AtomicBool,
+    /// The last server that answered did not let us in, which has been logged.
+    refused: Arc<AtomicBool>,
 }
 
 impl Events {
@@ -125,6 +142,7 @@ impl Events {
                 self.trouble.connected();
                 self.up.send_replace(true);
                 self.health.pass(health::NATS, "connected");
+                self.refused.store(false, Ordering::Relaxed);
                 if self.complained.swap(false, Ordering::Relaxed) {
                     tracing::info!("connected to NATS");
                 }
@@ -137,6 +155,7 @@ impl Events {
                 self.inbox.abandon();
                 self.complain("lost the connection to NATS; reconnecting");
             }
+            Event::ClientError(error) if is_refusal(error) => self.complain_of_refusal(),
             Event::ClientError(error) => {
                 self.complain(&format!(
                     "can't reach NATS at {} ({error}); trying on",
@@ -153,11 +172,35 @@ impl Events {
         }
     }
 
+    /// Said whatever else was said of this outage: waiting does not mend it, and somebody has to act.
+    fn complain_of_refusal(&self) {
+        if self.refused.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.complained.store(true, Ordering::Relaxed);
+        let (url, service) = (&self.url, self.service.name());
+        match &self.public_key {
+            Some(key) => tracing::error!(
+                "NATS at {url} does not know the nkey of this process, {key}; put it into the server's \
+                 configuration, or start {service} with the nkey that is there; trying on"
+            ),
+            None => tracing::error!(
+                "NATS at {url} lets nobody in without an nkey; start {service} with its own; trying on"
+            ),
+        }
+    }
+
     fn complain(&self, words: &str) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             tracing::warn!("{words}");
         }
     }
+}
+
+/// The library tells the kind of a failed attempt in words only.
+fn is_refusal(error: &ClientError) -> bool {
+    let words = ConnectErrorKind::AuthorizationViolation.to_string();
+    matches!(error, ClientError::Other(said) if *said == words)
 }
 
 #[cfg(test)]
