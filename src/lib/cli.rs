@@ -1,6 +1,7 @@
-//! The commands: `up`, `status`, `trace`, `check`, and the four services.
+//! The commands: `up`, `status`, `trace`, `check`, `keys`, and the four services.
 
 mod check;
+mod keys;
 mod nats_server;
 mod status;
 mod trace;
@@ -46,6 +47,8 @@ enum Command {
     Trace(trace::Args),
     /// Ask a process at its ADMIN_ADDR whether it is ready; exit 0 if it is, else 1.
     Check(check::Args),
+    /// Make the keys by which NATS tells the services apart.
+    Keys(keys::Args),
     /// Run the HTTP gateway.
     Gateway {
         #[command(flatten)]
@@ -167,6 +170,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => status::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Gateway { common, http } => {
             let limits = http::Options::default().limits;
             process::run(api::GATEWAY, &common, limits, async |process| {

@@ -9,6 +9,7 @@ mod http;
 mod limits;
 mod mail;
 mod nats;
+pub(crate) mod nkey;
 pub(crate) mod state;
 mod system;
 mod telemetry;

@@ -39,7 +39,6 @@ pub(crate) fn run(
     limits: replica::Limits,
     serve: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let options = common.nats.options()?;
     let instance = Instance::new(service);
     let telemetry = telemetry::init(&instance, &common.telemetry.config(common.supervised)?)?;
     telemetry::log_panics();
@@ -53,7 +52,7 @@ pub(crate) fn run(
         if common.supervised {
             shutdown.also_when_stdin_closes();
         }
-        let client = Client::connect(&instance, options).await?;
+        let client = Client::connect(&instance, common.nats.options(service)?).await?;
         let admin = listen(common.admin.addr, &client).await?;
         let result = serve(Process {
             client,

@@ -10,14 +10,14 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    Client, Instance, Service, Shutdown,
+    Client, Instance, Shutdown,
     app::config,
     client::{ServiceStats, without_credentials},
 };
 use table::table;
 
-/// Who asks; replies come to `_INBOX.tools.>`.
-const TOOLS: Service = Service::new("tools");
+use super::keys::TOOLS;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SURVEY: Duration = Duration::from_secs(1);
 /// Shortest pause between two looks: each asks every replica.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("the async runtime can't be started")?;
     runtime.block_on(async {
-        let options = args.nats.options()?;
+        let options = args.nats.options(TOOLS)?;
         let url = without_credentials(&options.url);
         let client = connect(options, &url).await?;
         match args.watch {
@@ -66,6 +66,11 @@ async fn connect(options: crate::client::Options, url: &str) -> anyhow::Result<C
     let client = Client::connect(&Instance::new(TOOLS), options).await?;
     let ready = tokio::time::timeout(CONNECT_TIMEOUT, client.ready()).await;
     if ready.is_err() {
+        if client.is_refused() {
+            bail!(
+                "NATS at {url} refuses us; set NATS_NKEY_FILE to the nkey of `tools`, or to the folder that it is in"
+            );
+        }
         bail!("NATS does not answer at {url}; is the system running?");
     }
     Ok(client)

@@ -95,7 +95,7 @@ async fn watch(
             spans.display()
         )
     })?;
-    let Some(nats_url) = nats::provide(args, team, screen, shutdown).await? else {
+    let Some(nats) = nats::provide(args, team, screen, shutdown).await? else {
         return Ok(());
     };
     let grace = args.common.limits.shutdown_grace;
@@ -107,7 +107,7 @@ async fn watch(
             .rev()
             .find(|(name, _)| *name == service.name());
         for _ in 0..count.map_or(1, |(_, count)| *count) {
-            team.start(Spec::service(service, &nats_url, &args.handed_on, grace));
+            team.start(Spec::service(service, &nats, &args.handed_on, grace));
             waiting += 1;
         }
     }
@@ -127,7 +127,7 @@ async fn watch(
             report => screen.show(&report),
         }
     }
-    screen.banner(args, address, &nats_url);
+    screen.banner(args, address, &nats);
     loop {
         let report = tokio::select! {
             () = shutdown.requested() => return Ok(()),

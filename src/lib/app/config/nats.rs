@@ -1,12 +1,12 @@
-//! Where NATS is.
+//! Where NATS is, and the key that it asks for.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::bail;
 use clap::Args;
 
-use super::{duration, state};
-use crate::client;
+use super::{duration, nkey, state::RunFile};
+use crate::{Service, client};
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
@@ -19,26 +19,33 @@ pub(crate) struct Nats {
     /// well above the callee's QUEUE_WAIT.
     #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "250ms", value_parser = duration)]
     pub(crate) attempt_timeout: Duration,
+    /// The nkey of this process: a file with the seed, or a folder with a file for each, as `nats-serve keys`
+    /// makes it [default: none with NATS_URL; `up` makes keys for a server of its own, and whoever finds the
+    /// running system of this folder finds them there]
+    #[arg(long, env = "NATS_NKEY_FILE", value_name = "PATH")]
+    pub(crate) nats_nkey_file: Option<PathBuf>,
     /// How long a call waits for a lost connection to come back.
     #[arg(long, env = "RECONNECT_WAIT", value_name = "DURATION", default_value = "40ms", value_parser = duration)]
     pub(crate) reconnect_wait: Duration,
 }
 
 impl Nats {
-    /// Returns how to connect: as told, else to the system that runs in this folder.
-    pub(crate) fn options(&self) -> anyhow::Result<client::Options> {
-        let url = match &self.nats_url {
-            Some(url) => url.clone(),
-            None => match state::RunFile::read()? {
-                Some(run) => run.nats_url,
+    /// Returns how a service connects: as told, else to the system that runs in this folder.
+    pub(crate) fn options(&self, service: Service) -> anyhow::Result<client::Options> {
+        let (url, keys) = match &self.nats_url {
+            Some(url) => (url.clone(), None),
+            None => match RunFile::read()? {
+                Some(run) => (run.nats_url, run.nats_nkeys),
                 None => bail!(
                     "no running system was found in this folder; start one with `nats-serve up` (`cargo run`), or set NATS_URL"
                 ),
             },
         };
+        let key = self.nats_nkey_file.as_ref().or(keys.as_ref());
         Ok(client::Options {
             url,
             attempt_timeout: self.attempt_timeout,
+            nkey: key.map(|path| nkey::read(path, service)).transpose()?,
             reconnect_wait: self.reconnect_wait,
             ..client::Options::default()
         })

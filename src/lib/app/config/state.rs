@@ -15,6 +15,8 @@ pub(crate) const SPANS: &str = ".nats-serve/spans";
 pub(crate) const MAILS: &str = ".nats-serve/mails";
 pub(crate) const DATABASE: &str = ".nats-serve/nats-serve.db";
 pub(crate) const NATS_CONFIG: &str = ".nats-serve/nats-server.conf";
+pub(crate) const NATS_LIMITS: &str = ".nats-serve/limits.conf";
+pub(crate) const NKEYS: &str = ".nats-serve/nkeys";
 pub(crate) const NATS_PORTS: &str = ".nats-serve/nats-ports";
 const LOCK: &str = ".nats-serve/up.lock";
 const RUN_FILE: &str = ".nats-serve/run.json";
@@ -23,6 +25,8 @@ const RUN_FILE: &str = ".nats-serve/run.json";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunFile {
     pub(crate) nats_url: String,
+    /// What services show to this NATS, as in `NATS_NKEY_FILE`. Files of earlier versions have none.
+    pub(crate) nats_nkeys: Option<PathBuf>,
     /// Of `up` itself, for whoever wants to signal it.
     pub(crate) pid: u32,
     /// Where its services keep things, so that a replica from a second terminal keeps them there too.

@@ -1,19 +1,31 @@
 //! The NATS that the services use: the one that was named, or a child of our own.
 
-use std::{fs, io, net::TcpListener, path::Path, time::Duration};
+use std::{
+    fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::time::{sleep, timeout};
 
 use super::{Args, child::Report, screen::Screen, spec::Spec, team::Team};
 use crate::{
-    Client, Instance, Service, Shutdown,
-    app::config::state::{self, RunFile},
-    cli::nats_server,
+    Client, Instance, Shutdown,
+    app::config::{
+        self,
+        state::{self, RunFile},
+    },
+    cli::{
+        keys::{self, TOOLS},
+        nats_server,
+    },
     client,
 };
 
 const CONFIG: &str = include_str!("../../../../nats/nats-server.conf");
+const LIMITS: &str = include_str!("../../../../nats/limits.conf");
 /// Longest time for a server that was named to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often our own may fail before it is said to.
@@ -21,44 +33,59 @@ const MAX_LIVES: u32 = 3;
 /// Longest time for our own to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the URL of a server that answers; `None` if it was stopped meanwhile.
+/// A NATS that answers.
+#[derive(Debug)]
+pub(super) struct Nats {
+    pub(super) url: String,
+    /// What the services show it, if anything, as in `NATS_NKEY_FILE`.
+    pub(super) nkeys: Option<PathBuf>,
+}
+
+/// Returns a server that answers; `None` if it was stopped meanwhile.
 pub(super) async fn provide(
     args: &Args,
     team: &mut Team,
     screen: &Screen,
     shutdown: &Shutdown,
-) -> anyhow::Result<Option<String>> {
-    let url = match &args.common.nats.nats_url {
+) -> anyhow::Result<Option<Nats>> {
+    let named = &args.common.nats;
+    let nats = match &named.nats_url {
         Some(url) => {
             tokio::select! {
                 () = shutdown.requested() => return Ok(None),
-                answered = see_that_it_answers(url) => answered?,
+                answered = see_that_it_answers(named, url) => answered?,
             }
-            url.clone()
+            Nats {
+                url: url.clone(),
+                nkeys: named.nats_nkey_file.clone(),
+            }
         }
         None => match start(args, team, screen, shutdown).await? {
-            Some(url) => url,
+            Some(nats) => nats,
             None => return Ok(None),
         },
     };
     RunFile {
-        nats_url: url.clone(),
+        nats_url: nats.url.clone(),
+        nats_nkeys: nats.nkeys.clone(),
         pid: std::process::id(),
         database_url: args.database.url_of_new_system(),
         mails_dir: args.mail.folder_of_new_system(),
         spans_dir: args.common.telemetry.spans.path_of_new_system(),
     }
     .write()?;
-    Ok(Some(url))
+    Ok(Some(nats))
 }
 
-async fn see_that_it_answers(url: &str) -> anyhow::Result<()> {
-    let options = client::Options {
-        url: url.to_owned(),
-        ..client::Options::default()
-    };
-    let client = Client::connect(&Instance::new(Service::new("up")), options).await?;
+async fn see_that_it_answers(named: &config::Nats, url: &str) -> anyhow::Result<()> {
+    let client = Client::connect(&Instance::new(TOOLS), named.options(TOOLS)?).await?;
     if timeout(ANSWER_TIMEOUT, client.ready()).await.is_err() {
+        if client.is_refused() {
+            bail!(
+                "the NATS server at NATS_URL={} refuses us; set NATS_NKEY_FILE to the folder of its nkeys, as `nats-serve keys` makes one",
+                client::without_credentials(url)
+            );
+        }
         bail!(
             "no NATS server answers at NATS_URL={}; start it, or unset NATS_URL to run one here",
             client::without_credentials(url)
@@ -72,13 +99,14 @@ async fn start(
     team: &mut Team,
     screen: &Screen,
     shutdown: &Shutdown,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<Option<Nats>> {
     let server = nats_server::find(args.system.nats_server.as_deref(), |text| screen.say(text))?;
     let port = match free_port_of_last_time() {
         Some(port) => port,
         None => free_port().context("no free port is left on 127.0.0.1")?,
     };
     prepare_folder().with_context(|| format!("can't write to {}", state::FOLDER))?;
+    keys::provide(Path::new(state::NKEYS))?;
     team.start(Spec {
         name: "nats-server",
         arguments: nats_server::leashed(&server, &arguments(port)),
@@ -107,7 +135,10 @@ async fn start(
         () = shutdown.requested() => Ok(None),
         listening = listening => {
             listening.context("nats-server did not listen within 10 s")??;
-            Ok(Some(format!("nats://127.0.0.1:{port}")))
+            Ok(Some(Nats {
+                url: format!("nats://127.0.0.1:{port}"),
+                nkeys: Some(state::NKEYS.into()),
+            }))
         }
     }
 }
@@ -152,6 +183,7 @@ fn prepare_folder() -> io::Result<()> {
         _ => {}
     }
     fs::create_dir_all(ports)?;
+    fs::write(state::NATS_LIMITS, LIMITS)?;
     fs::write(state::NATS_CONFIG, CONFIG)
 }
 

@@ -4,8 +4,8 @@
 
 use std::{io, net::SocketAddr};
 
-use super::{Args, child::Report, lines::Line};
-use crate::{client::without_credentials, telemetry::lines::Lines};
+use super::{Args, child::Report, lines::Line, nats::Nats};
+use crate::{cli::keys, client::without_credentials, telemetry::lines::Lines};
 
 /// Standard output, for people.
 #[derive(Debug)]
@@ -33,11 +33,13 @@ impl Screen {
     }
 
     /// Prints how to use the system. Fits on one screen.
-    pub(super) fn banner(&mut self, args: &Args, gateway: Option<SocketAddr>, nats_url: &str) {
+    pub(super) fn banner(&mut self, args: &Args, gateway: Option<SocketAddr>, nats: &Nats) {
         self.gateway = gateway;
         let base = gateway.map(|gateway| format!("http://{gateway}"));
         let base = base.unwrap_or_default();
         let program = args.system.program();
+        let keys = nats.nkeys.as_deref().filter(|keys| keys.is_dir());
+        let tool = keys.map(|keys| format!("\n            {}", keys::nats_tool(&nats.url, keys)));
         let pad = program.len() + 15;
         self.print(format!(
             r#"
@@ -55,7 +57,7 @@ nats-serve is up at {base}
   spans     {spans}
   mails     {mails}
   database  {database}
-  nats      {nats_url}
+  nats      {nats_url}{tool}
 
 Ctrl-C stops everything. From here one line a request.
 "#,
@@ -65,7 +67,8 @@ Ctrl-C stops everything. From here one line a request.
             spans = args.common.telemetry.spans.path_of_new_system().display(),
             mails = args.mail.folder_of_new_system().display(),
             database = args.database.url_of_new_system(),
-            nats_url = without_credentials(nats_url),
+            nats_url = without_credentials(&nats.url),
+            tool = tool.unwrap_or_default(),
         ));
     }
 

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::process::Command;
 
+use super::nats::Nats;
 use crate::Service;
 
 /// How to start a child, each time.
@@ -21,12 +22,15 @@ pub(super) struct Spec {
 impl Spec {
     pub(super) fn service(
         service: Service,
-        nats_url: &str,
+        nats: &Nats,
         handed_on: &[(String, String)],
         grace: Duration,
     ) -> Self {
         let mut variables = handed_on.to_vec();
-        variables.push(("NATS_URL".to_owned(), nats_url.to_owned()));
+        variables.push(("NATS_URL".to_owned(), nats.url.clone()));
+        if let Some(keys) = &nats.nkeys {
+            variables.push(("NATS_NKEY_FILE".to_owned(), keys.display().to_string()));
+        }
         Self {
             name: service.name(),
             arguments: vec![service.name().to_owned(), "--supervised".to_owned()],

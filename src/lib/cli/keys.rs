@@ -1,0 +1,152 @@
+//! `nats-serve keys`: the keys by which NATS tells the services apart.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use nkeys::KeyPair;
+
+use crate::{
+    Service,
+    app::{
+        api,
+        config::{
+            nkey,
+            state::{self, RunFile},
+        },
+    },
+    client::without_credentials,
+};
+
+/// People and their tools; replies come to `_INBOX.tools.>`.
+pub(super) const TOOLS: Service = Service::new("tools");
+
+/// Everybody that nats/nats-server.conf knows.
+const HOLDERS: [Service; 5] = [
+    api::GATEWAY,
+    api::user::USER,
+    api::database::DATABASE,
+    api::notification::NOTIFICATION,
+    TOOLS,
+];
+
+/// The public keys, in a file that nats/nats-server.conf includes.
+const PUBLIC: &str = "nkeys.conf";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder of the keys. Put it beside nats-server.conf under the name nkeys; the server needs
+    /// nkeys.conf alone.
+    #[arg(long, value_name = "DIR", default_value = state::NKEYS)]
+    dir: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let made = provide(&args.dir)?;
+    for file in &made {
+        println!("made {}", file.display());
+    }
+    if made.is_empty() {
+        println!("nothing is missing in {}", args.dir.display());
+    }
+    let running = RunFile::read()?.map(|run| run.nats_url);
+    let url = running.unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
+    println!(
+        "\nA service finds its own with NATS_NKEY_FILE={}. The `nats` tool is used like this:\n\n  {}",
+        args.dir.display(),
+        nats_tool(&url, &args.dir)
+    );
+    Ok(())
+}
+
+/// Makes what is missing in a folder of keys, and returns what it made. Several processes may ask at once.
+pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let failed = || format!("can't write to {}", folder.display());
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(failed)?;
+    let alone = File::open(folder).with_context(failed)?;
+    alone.lock().with_context(failed)?;
+    let mut made = Vec::new();
+    let mut public = "# Public keys, no secrets; written by `nats-serve keys`.\n".to_owned();
+    for holder in HOLDERS {
+        let file = nkey::file_in(folder, holder);
+        if !file.exists() {
+            let seed = KeyPair::new_user().seed().context("a key can't be made")?;
+            write(&file, 0o600, &format!("{seed}\n")).with_context(failed)?;
+            made.push(file);
+        }
+        let key = nkey::read(folder, holder)?;
+        let name = holder.subject().to_uppercase();
+        let _ = writeln!(public, "NKEY_{name}: {}", key.public_key());
+    }
+    let file = folder.join(PUBLIC);
+    if fs::read_to_string(&file).ok().as_ref() != Some(&public) {
+        write(&file, 0o644, &public).with_context(failed)?;
+        made.push(file);
+    }
+    Ok(made)
+}
+
+/// Returns the line that lists the services with the `nats` tool, under the permissions of `tools`.
+pub(super) fn nats_tool(url: &str, folder: &Path) -> String {
+    format!(
+        "nats --server {} --nkey {} --inbox-prefix _INBOX.{} micro ls",
+        without_credentials(url),
+        nkey::file_in(folder, TOOLS).display(),
+        TOOLS.subject()
+    )
+}
+
+/// Writes a file in one step: whoever reads it finds it whole or not at all.
+fn write(file: &Path, mode: u32, text: &str) -> std::io::Result<()> {
+    let next = file.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options.open(&next)?.write_all(text.as_bytes())?;
+    fs::rename(&next, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_made_and_what_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("nkeys");
+        assert_eq!(HOLDERS.len() + 1, provide(&keys).unwrap().len());
+        assert!(provide(&keys).unwrap().is_empty());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((0o700, 0o600), (mode(&keys), mode(&keys.join("user.nk"))));
+
+        let before = fs::read_to_string(keys.join(PUBLIC)).unwrap();
+        fs::remove_file(keys.join("user.nk")).unwrap();
+        assert_eq!(
+            vec![keys.join("user.nk"), keys.join(PUBLIC)],
+            provide(&keys).unwrap()
+        );
+        let after = fs::read_to_string(keys.join(PUBLIC)).unwrap();
+        let changed = before.lines().zip(after.lines()).filter(|(a, b)| a != b);
+        assert_eq!(1, changed.count(), "one key was replaced");
+    }
+
+    #[test]
+    fn the_configuration_names_everybody_who_has_a_key() {
+        let configuration = include_str!("../../../nats/nats-server.conf");
+        for holder in HOLDERS {
+            let variable = format!("nkey: $NKEY_{}\n", holder.subject().to_uppercase());
+            assert_eq!(1, configuration.matches(&variable).count(), "{variable}");
+        }
+        assert_eq!(HOLDERS.len(), configuration.matches("nkey: $").count());
+    }
+}
