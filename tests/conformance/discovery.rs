@@ -57,9 +57,14 @@ fn check_identity(said: &Value) {
     assert!(metadata.values().all(Value::is_string), "{said}");
 }
 
+/// Without keys: nats-py can sign only with a library in C. tests/it/permissions.rs asks with a key.
+async fn open_stack() -> Stack {
+    Stack::on(Server::start().await, &[]).await
+}
+
 #[tokio::test]
 async fn every_service_answers_a_ping_in_python() {
-    let stack = Stack::start().await;
+    let stack = open_stack().await;
     let answers = ask(&stack, "PING", "", 4).await;
     let names: Vec<_> = answers
         .iter()
@@ -85,7 +90,7 @@ async fn every_service_answers_a_ping_in_python() {
 
 #[tokio::test]
 async fn python_reads_which_operations_a_service_has() {
-    let stack = Stack::start().await;
+    let stack = open_stack().await;
     // Everybody's answer can be read, whatever it holds.
     for Answer { said, read } in ask(&stack, "INFO", "", 4).await {
         assert_eq!(said, read);
@@ -111,7 +116,7 @@ async fn python_reads_which_operations_a_service_has() {
 
 #[tokio::test]
 async fn python_reads_what_a_service_has_done() {
-    let stack = Stack::start().await;
+    let stack = open_stack().await;
     assert_eq!(200, stack.get("/user/1").await.status);
     assert_eq!(404, stack.get("/user/99").await.status);
 
@@ -143,7 +148,7 @@ async fn python_reads_what_a_service_has_done() {
 
 #[tokio::test]
 async fn python_reads_everybodys_statistics() {
-    let stack = Stack::start().await;
+    let stack = open_stack().await;
     for Answer { said, .. } in ask(&stack, "STATS", "", 4).await {
         check_statistics(&said);
     }

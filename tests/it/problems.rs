@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{PATIENCE, Server, Stack, eventually};
+use crate::support::{PATIENCE, Stack, eventually};
 
 #[tokio::test]
 async fn what_the_client_gets_wrong_is_a_problem_document() {
@@ -92,9 +92,7 @@ async fn a_service_that_is_away_is_a_503_at_once_and_heals_with_its_first_replic
 #[tokio::test]
 async fn while_nats_is_away_the_answer_is_503_and_then_200_again() {
     let mut stack = Stack::start().await;
-    let nats = stack.nats.take().unwrap();
-    let port = nats.port();
-    nats.kill();
+    let nats = stack.nats.take().unwrap().kill();
     eventually("the first 503", async || {
         (stack.get("/user/1").await.status == 503).then_some(())
     })
@@ -107,7 +105,7 @@ async fn while_nats_is_away_the_answer_is_503_and_then_200_again() {
     );
     assert_eq!(200, stack.get("/health").await.status);
 
-    stack.nats = Some(Server::start_on(port).await);
+    stack.nats = Some(nats.start_again().await);
     eventually("the first 200", async || {
         (stack.get("/user/1").await.status == 200).then_some(())
     })

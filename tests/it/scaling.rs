@@ -37,7 +37,7 @@ async fn a_second_process_is_a_second_replica() {
     let (good, text) = process::run(
         stack.folder(),
         &["status", "--json"],
-        &[("NATS_URL", &stack.nats.as_ref().unwrap().url())],
+        &stack.nats_variables(),
     );
     assert!(good, "{text}");
     let status: Vec<Value> = serde_json::from_str(&text).unwrap();
@@ -70,8 +70,7 @@ async fn a_second_process_is_a_second_replica() {
 async fn status_shows_who_is_there() {
     let stack = Stack::start().await;
     assert_eq!(200, stack.get("/user/1").await.status);
-    let url = stack.nats.as_ref().unwrap().url();
-    let (good, text) = process::run(stack.folder(), &["status"], &[("NATS_URL", &url)]);
+    let (good, text) = process::run(stack.folder(), &["status"], &stack.nats_variables());
     assert!(good, "{text}");
     let rows: Vec<Vec<&str>> = text
         .lines()

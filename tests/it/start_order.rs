@@ -9,10 +9,8 @@ use crate::support::{Server, Stack, eventually};
 
 #[tokio::test]
 async fn services_start_before_nats_and_in_any_order() {
-    let nats = Server::start().await;
-    let port = nats.port();
-    let mut stack = Stack::empty(nats, &[]);
-    stack.nats.take().unwrap().kill();
+    let mut stack = Stack::empty(Server::start_secured().await, &[]);
+    let nats = stack.nats.take().unwrap().kill();
     for service in [
         "gateway",
         "user-service",
@@ -25,7 +23,7 @@ async fn services_start_before_nats_and_in_any_order() {
     for process in stack.processes.values_mut() {
         process.says("can't reach NATS").await;
     }
-    stack.nats = Some(Server::start_on(port).await);
+    stack.nats = Some(nats.start_again().await);
     for service in [
         "gateway",
         "user-service",
@@ -49,7 +47,7 @@ async fn services_start_before_nats_and_in_any_order() {
 
 #[tokio::test]
 async fn the_gateway_answers_503_until_the_others_are_there() {
-    let mut stack = Stack::empty(Server::start().await, &[]);
+    let mut stack = Stack::empty(Server::start_secured().await, &[]);
     stack.add("gateway", "gateway");
     stack.ready("gateway").await;
     stack.get("/user/1").await.problem(503);

@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{Process, eventually};
+use super::{Process, eventually, process};
 
 /// The binary that the program itself finds or installs, with the configuration that it uses.
 fn binary() -> &'static Path {
@@ -17,45 +17,84 @@ fn binary() -> &'static Path {
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
+    place: Place,
+    port: u16,
+}
+
+/// What a server leaves behind.
+#[derive(Debug)]
+struct Place {
     folder: tempfile::TempDir,
+    config: PathBuf,
+    /// The keys, if it asks for any.
+    nkeys: Option<PathBuf>,
+}
+
+/// A server that is gone.
+#[derive(Debug)]
+pub(crate) struct Killed {
+    place: Place,
     port: u16,
 }
 
 impl Server {
+    /// Starts one that lets everybody do everything, for a stranger's services.
     pub(crate) async fn start() -> Self {
         Self::start_on(0).await
     }
 
     /// Starts on a port that an earlier one had; 0 takes a free one.
     pub(crate) async fn start_on(port: u16) -> Self {
+        let place = Place {
+            folder: tempfile::tempdir().unwrap(),
+            config: sources().join("limits.conf"),
+            nkeys: None,
+        };
+        Self::start_in(place, port).await
+    }
+
+    /// Starts one with the permissions of the application, and keys made for it.
+    pub(crate) async fn start_secured() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/nats-server.conf");
+        for file in ["limits.conf", "nats-server.conf"] {
+            fs::copy(sources().join(file), folder.path().join(file)).unwrap();
+        }
+        let (good, text) = process::run(folder.path(), &["keys", "--dir", "nkeys"], &[]);
+        assert!(good, "{text}");
+        let place = Place {
+            config: folder.path().join("nats-server.conf"),
+            nkeys: Some(folder.path().join("nkeys")),
+            folder,
+        };
+        Self::start_in(place, 0).await
+    }
+
+    async fn start_in(place: Place, port: u16) -> Self {
         let asked = if port == 0 {
             "-1".to_owned()
         } else {
             port.to_string()
         };
-        let ports = folder.path().join("ports");
-        fs::create_dir(&ports).unwrap();
+        let ports = tempfile::tempdir_in(place.folder.path()).unwrap();
         let process = Process::start_program(
             binary(),
-            folder.path(),
+            place.folder.path(),
             &[
                 "--config",
-                config.to_str().unwrap(),
+                place.config.to_str().unwrap(),
                 "--addr",
                 "127.0.0.1",
                 "--port",
                 &asked,
                 "--ports_file_dir",
-                ports.to_str().unwrap(),
+                ports.path().to_str().unwrap(),
             ],
             &[],
         );
-        let port = eventually("nats-server's port", async || port_in(&ports)).await;
+        let port = eventually("nats-server's port", async || port_in(ports.path())).await;
         Self {
             process,
-            folder,
+            place,
             port,
         }
     }
@@ -64,15 +103,28 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    /// The folder of the keys that it knows.
+    pub(crate) fn nkeys(&self) -> Option<&Path> {
+        self.place.nkeys.as_deref()
     }
 
     /// Ends it as a crash would.
-    pub(crate) fn kill(self) {
-        drop(self.process);
-        drop(self.folder);
+    pub(crate) fn kill(self) -> Killed {
+        let Self { place, port, .. } = self;
+        Killed { place, port }
     }
+}
+
+impl Killed {
+    /// Starts it again, on its port and with its keys.
+    pub(crate) async fn start_again(self) -> Server {
+        Server::start_in(self.place, self.port).await
+    }
+}
+
+/// The configuration as it is in the repository.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("nats")
 }
 
 fn port_in(ports: &Path) -> Option<u16> {

@@ -36,7 +36,12 @@ impl Stack {
 
     /// Starts everything with settings, and waits until it serves.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
-        let mut stack = Self::empty(Server::start().await, variables);
+        Self::on(Server::start_secured().await, variables).await
+    }
+
+    /// The same on a NATS that is there.
+    pub(crate) async fn on(nats: Server, variables: &[(&str, &str)]) -> Self {
+        let mut stack = Self::empty(nats, variables);
         for service in SERVICES {
             stack.add(service, service);
         }
@@ -52,6 +57,9 @@ impl Stack {
             ("NATS_URL".to_owned(), nats.url()),
             ("HTTP_ADDR".to_owned(), "127.0.0.1:0".to_owned()),
         ];
+        if let Some(nkeys) = nats.nkeys() {
+            all.push(("NATS_NKEY_FILE".to_owned(), nkeys.display().to_string()));
+        }
         let given = variables.iter();
         all.extend(given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let folder = tempfile::tempdir().unwrap();
@@ -92,6 +100,16 @@ impl Stack {
         process.signal(rustix::process::Signal::TERM);
         assert!(process.ended().await.success(), "{}", process.output());
         process
+    }
+
+    /// What another program needs in order to find this NATS and be let in.
+    pub(crate) fn nats_variables(&self) -> Vec<(&str, &str)> {
+        let nats = self
+            .variables
+            .iter()
+            .filter(|(name, _)| name.starts_with("NATS_"));
+        nats.map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
     }
 
     pub(crate) fn folder(&self) -> &Path {
