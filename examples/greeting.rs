@@ -1,7 +1,8 @@
 //! A stranger's whole system: a web route, and two services in a chain.
 //!
-//! Beside a nats-server (`nats-serve up` prints the URL of its own), each in a terminal:
+//! Each in a terminal (the server of `nats-serve up` would let none of these in: they have no keys):
 //! ```text
+//! nats-server --config nats/limits.conf --addr 127.0.0.1
 //! cargo run --example greeting clock   nats://127.0.0.1:4222
 //! cargo run --example greeting greeter nats://127.0.0.1:4222
 //! cargo run --example greeting web     nats://127.0.0.1:4222 127.0.0.1:3000

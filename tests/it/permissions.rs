@@ -339,3 +339,42 @@ async fn up_uses_a_named_server_with_a_folder_of_keys() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_key_that_was_replaced_is_out_after_a_reload_and_the_others_stay() {
+    let nats = Server::start_secured().await;
+    let (told, mut events) = mpsc::unbounded_channel();
+    let connect = |service: &'static str| {
+        let told = told.clone();
+        let options = with_key_of(service, &nats)
+            .custom_inbox_prefix(format!("_INBOX.{service}"))
+            .max_reconnects(1)
+            .event_callback(move |event| {
+                let _ = told.send((service, event));
+                async {}
+            });
+        options.connect(nats.url())
+    };
+    let (_old, other) = (
+        connect("user").await.unwrap(),
+        connect("gateway").await.unwrap(),
+    );
+    fs::remove_file(nats.nkeys().unwrap().join("user.nk")).unwrap();
+    nats.make_keys();
+    nats.reload();
+    let mut heard = Vec::new();
+    while !heard.contains(&("user", Event::Disconnected)) {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await;
+        heard.push(event.unwrap().unwrap());
+    }
+    let new = connect("user").await.unwrap();
+    new.flush().await.unwrap();
+    other.flush().await.unwrap();
+    while let Ok(event) = events.try_recv() {
+        heard.push(event);
+    }
+    assert!(
+        !heard.contains(&("gateway", Event::Disconnected)),
+        "{heard:?}"
+    );
+}

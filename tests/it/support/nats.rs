@@ -59,8 +59,7 @@ impl Server {
         for file in ["limits.conf", "nats-server.conf"] {
             fs::copy(sources().join(file), folder.path().join(file)).unwrap();
         }
-        let (good, text) = process::run(folder.path(), &["keys", "--dir", "nkeys"], &[]);
-        assert!(good, "{text}");
+        make_keys(folder.path());
         let place = Place {
             config: folder.path().join("nats-server.conf"),
             nkeys: Some(folder.path().join("nkeys")),
@@ -108,6 +107,16 @@ impl Server {
         self.place.nkeys.as_deref()
     }
 
+    /// Has it read its configuration anew.
+    pub(crate) fn reload(&self) {
+        self.process.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Makes the keys that are missing.
+    pub(crate) fn make_keys(&self) {
+        make_keys(self.place.folder.path());
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(self) -> Killed {
         let Self { place, port, .. } = self;
@@ -125,6 +134,11 @@ impl Killed {
 /// The configuration as it is in the repository.
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("nats")
+}
+
+fn make_keys(folder: &Path) {
+    let (good, text) = process::run(folder, &["keys", "--dir", "nkeys"], &[]);
+    assert!(good, "{text}");
 }
 
 fn port_in(ports: &Path) -> Option<u16> {
