@@ -102,6 +102,10 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The folder of the keys that it knows.
     pub(crate) fn nkeys(&self) -> Option<&Path> {
         self.place.nkeys.as_deref()
