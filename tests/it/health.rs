@@ -1,6 +1,9 @@
 //! What a process says of itself at its admin address, and what `check` makes of it.
 
-use std::net::TcpListener;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -206,30 +209,34 @@ async fn a_check_says_in_one_line_what_is_wrong() {
         check(&stack, &["--live"], &admin)
     );
 
-    let nats = stack.nats.as_ref().unwrap().port();
-    let nats = format!("127.0.0.1:{nats}");
     // Accepts, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answering = stranger.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = answering.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+            .unwrap();
+    });
+    let stranger = stranger.local_addr().unwrap().to_string();
     for (arguments, admin, words) in [
         (
             &["--timeout=100ms"][..],
             &*silent,
             "no answer from http://127.0.0.1",
         ),
-        (
-            &[],
-            "127.0.0.1:1",
-            "nobody answers at http://127.0.0.1:1/readyz",
-        ),
+        (&[], "127.0.0.1:1", "can't ask http://127.0.0.1:1/readyz"),
         (
             &["--live"],
             "127.0.0.1:1",
-            "nobody answers at http://127.0.0.1:1/livez",
+            "can't ask http://127.0.0.1:1/livez",
         ),
         // Set to nothing, it is the default, and that names no port.
         (&[], "", "Set ADMIN_ADDR (or --admin-addr)"),
-        (&[], &*nats, "no service of ours"),
+        (&[], &*stranger, "no service of ours"),
     ] {
         let (good, text) = check(&stack, arguments, admin);
         assert!(!good && text.contains(words), "{words}: {text}");

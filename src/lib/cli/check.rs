@@ -35,7 +35,7 @@ async fn ask(args: &Args, target: SocketAddr) -> anyhow::Result<String> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let asked = probe::get(target, path);
     let (status, body) = match tokio::time::timeout(args.timeout, asked).await {
-        Ok(answer) => answer.with_context(|| format!("nobody answers at http://{target}{path}"))?,
+        Ok(answer) => answer.with_context(|| format!("can't ask http://{target}{path}"))?,
         Err(_) => bail!(
             "no answer from http://{target}{path} within {:?}",
             args.timeout

@@ -91,6 +91,9 @@ impl Drop for Queued<'_> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
