@@ -13,3 +13,4 @@ doc:
 test:
     cargo test
     cargo test --features conformance --test conformance
+    cargo test --features faults --test faults

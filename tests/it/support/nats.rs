@@ -121,6 +121,10 @@ impl Server {
         make_keys(self.place.folder.path());
     }
 
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(self) -> Killed {
         let Self { place, port, .. } = self;

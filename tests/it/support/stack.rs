@@ -75,10 +75,16 @@ impl Stack {
 
     /// Starts a process of a service under a name of its own.
     pub(crate) fn add(&mut self, name: &str, service: &str) {
+        self.add_with(name, service, &[]);
+    }
+
+    /// The same, with settings that the others don't have.
+    pub(crate) fn add_with(&mut self, name: &str, service: &str, own: &[(&str, &str)]) {
         let variables: Vec<(&str, &str)> = self
             .variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+            .chain(own.iter().copied())
             .collect();
         let process = Process::start(self.folder.path(), &[service], &variables);
         self.processes.insert(name.to_owned(), process);

@@ -1,0 +1,135 @@
+//! What a test breaks: the application with several replicas a service, and the turn to break it.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::support::{Server, Stack};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other test runs: two at a time would measure one another.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// How long a fault lasts: so many seconds, or as many as `NATS_SERVE_FAULTS_SECONDS` asks for if that
+/// is more.
+pub(crate) fn lasting(seconds: u64) -> Duration {
+    let asked = std::env::var("NATS_SERVE_FAULTS_SECONDS").ok();
+    let asked = asked.map_or(0, |text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds.max(asked))
+}
+
+/// Prints what was measured, for docs/reliability.md.
+pub(crate) fn figure(what: &str, value: impl fmt::Display) {
+    println!("figure: {what}: {value}");
+}
+
+/// The application on a NATS of its own, whose processes come and go.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) stack: Stack,
+    started: BTreeMap<&'static str, usize>,
+}
+
+impl Bench {
+    /// Starts so many replicas of each service, and waits until all serve.
+    pub(crate) async fn start(
+        services: &[(&'static str, usize)],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        Self::on(Server::start().await, services, variables).await
+    }
+
+    /// The same on a NATS that is there.
+    pub(crate) async fn on(
+        nats: Server,
+        services: &[(&'static str, usize)],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut bench = Self {
+            stack: Stack::empty(nats, variables),
+            started: BTreeMap::new(),
+        };
+        let mut names = Vec::new();
+        for (service, replicas) in services {
+            for _ in 0..*replicas {
+                names.push(bench.launch(service, &[]));
+            }
+        }
+        for name in names {
+            bench.stack.ready(&name).await;
+        }
+        bench
+    }
+
+    /// Starts one more replica of a service, and waits until it serves.
+    pub(crate) async fn add(&mut self, service: &'static str) -> String {
+        self.add_with(service, &[]).await
+    }
+
+    /// The same, with settings that the others don't have.
+    pub(crate) async fn add_with(&mut self, service: &'static str, own: &[(&str, &str)]) -> String {
+        let name = self.launch(service, own);
+        self.stack.ready(&name).await;
+        name
+    }
+
+    fn launch(&mut self, service: &'static str, own: &[(&str, &str)]) -> String {
+        let number = self.started.entry(service).or_default();
+        *number += 1;
+        let name = format!("{service}-{number}");
+        self.stack.add_with(&name, service, own);
+        name
+    }
+
+    /// Ends a process as a crash would.
+    pub(crate) fn kill(&mut self, name: &str) {
+        drop(self.stack.processes.remove(name).unwrap());
+    }
+
+    pub(crate) fn signal(&self, name: &str, signal: rustix::process::Signal) {
+        self.stack.processes[name].signal(signal);
+    }
+
+    /// The names of a service's processes, the oldest first.
+    pub(crate) fn replicas(&self, service: &str) -> Vec<String> {
+        let mut names: Vec<(usize, &String)> = (self.stack.processes.keys())
+            .filter_map(|name| {
+                let (kind, number) = name.rsplit_once('-')?;
+                (kind == service).then_some((number.parse().ok()?, name))
+            })
+            .collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The `GET` that tests send, at one of the gateways.
+    pub(crate) fn get_user(&self, gateway: &str) -> String {
+        let output = self.stack.processes[gateway].output();
+        let (_, rest) = output.split_once("on http://").expect("a ready gateway");
+        let address = rest.split([';', ' ', '"']).next().unwrap();
+        format!("http://{address}/user/1")
+    }
+
+    /// The instance id of a process.
+    pub(crate) fn instance(&self, name: &str) -> String {
+        let output = self.stack.processes[name].output();
+        let ready = output.lines().find(|line| line.contains("is ready"));
+        let line: serde_json::Value = serde_json::from_str(ready.expect("ready")).unwrap();
+        line["instance"].as_str().unwrap().to_owned()
+    }
+}
+
+/// All services, one replica each.
+pub(crate) const ONE_EACH: [(&str, usize); 4] = [
+    ("database-service", 1),
+    ("notification-service", 1),
+    ("user-service", 1),
+    ("gateway", 1),
+];
+
+/// What a `GET` passes through, three replicas a service.
+pub(crate) const THREE_EACH: [(&str, usize); 3] =
+    [("database-service", 3), ("user-service", 3), ("gateway", 1)];

@@ -1,0 +1,39 @@
+//! Killing one replica of three every 2 s: no `GET` fails.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    bench::{Bench, THREE_EACH, figure, lasting, turn},
+    load::Load,
+};
+
+#[tokio::test]
+async fn a_killed_replica_costs_an_attempt_and_no_get() {
+    killed("handlers of 0 ms", &[]).await;
+}
+
+#[tokio::test]
+async fn a_replica_killed_in_the_middle_of_its_work_costs_an_attempt_and_no_get() {
+    killed("handlers of 100 ms", &[("SIMULATED_LATENCY", "on")]).await;
+}
+
+async fn killed(how: &str, variables: &[(&str, &str)]) {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&THREE_EACH, variables).await;
+    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let until = Instant::now() + lasting(12);
+    let mut kills = 0;
+    for service in ["database-service", "user-service"].into_iter().cycle() {
+        let next = tokio::time::Instant::now() + Duration::from_secs(2);
+        bench.kill(&bench.replicas(service)[0]);
+        kills += 1;
+        bench.add(service).await;
+        tokio::time::sleep_until(next).await;
+        if Instant::now() > until {
+            break;
+        }
+    }
+    let report = load.stop().await;
+    figure(&format!("{kills} replicas killed, {how}"), &report);
+    report.assert_no_failure();
+}

@@ -1,0 +1,48 @@
+//! A nats-server that is about to leave says so; the service goes on until it has left, and heals.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::{
+    bench::{Bench, ONE_EACH, figure, turn},
+    load::Load,
+    support::{Server, eventually},
+};
+
+#[tokio::test]
+async fn a_lame_duck_is_noticed_and_service_goes_on() {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&ONE_EACH, &[]).await;
+    let load = Load::start(bench.get_user("gateway-1"), 100);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let lame = bench.stack.nats.take().unwrap();
+    // What `nats-server --signal ldm` sends.
+    lame.signal(Signal::USR2);
+    for (service, _) in ONE_EACH {
+        let name = format!("{service}-1");
+        let process = bench.stack.processes.get_mut(&name).unwrap();
+        process.says("the NATS server is about to leave").await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // It accepts no connections any more, so another may take its place.
+    let port = lame.port();
+    let replaced = Instant::now();
+    bench.stack.nats = Some(Server::start_on(port).await);
+    lame.kill();
+    let first = eventually("a success", async || load.success_since(replaced)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let healed = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let report = load.stop().await;
+    let lame = report.between(Instant::now() - Duration::from_secs(3600), replaced);
+    figure("lame duck, before it left", &lame);
+    figure(
+        "lame duck replaced, first success after",
+        format!("{:.1?}", first - replaced),
+    );
+    lame.assert_no_failure();
+    report.between(healed, Instant::now()).assert_no_failure();
+}

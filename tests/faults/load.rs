@@ -1,0 +1,214 @@
+//! A load driver that sends at a constant rate whatever comes back, and accounts for every request.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::stopwatch::percentile;
+
+/// Connections at a time; a gateway takes 768.
+const CONNECTIONS: usize = 512;
+/// Longer than any deadline; beyond it a request hangs.
+const HANGS: Duration = Duration::from_secs(40);
+/// How many failures are listed in words.
+const LISTED: usize = 10;
+
+/// What became of one request.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    /// When it was due; waiting for a connection counts as its time.
+    pub(crate) sent: Instant,
+    pub(crate) took: Duration,
+    /// The HTTP status, or why there is none.
+    pub(crate) result: Result<u16, String>,
+    trace: String,
+}
+
+impl Outcome {
+    pub(crate) fn succeeded(&self) -> bool {
+        self.result == Ok(200)
+    }
+}
+
+/// A running load.
+#[derive(Debug)]
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    driver: JoinHandle<usize>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: Mutex<String>,
+    outcomes: Mutex<Vec<Outcome>>,
+    connections: Semaphore,
+    stopping: CancellationToken,
+}
+
+impl Load {
+    /// Begins to `GET` a URL so often a second.
+    pub(crate) fn start(url: String, rate: u32) -> Self {
+        let shared = Arc::new(Shared {
+            target: Mutex::new(url),
+            outcomes: Mutex::default(),
+            connections: Semaphore::new(CONNECTIONS),
+            stopping: CancellationToken::new(),
+        });
+        let driver = tokio::spawn(drive(Arc::clone(&shared), rate));
+        Self { shared, driver }
+    }
+
+    /// Sends further requests elsewhere, as a balancer does when a gateway leaves.
+    pub(crate) fn aim_at(&self, url: String) {
+        *self.shared.target.lock().unwrap() = url;
+    }
+
+    /// When the first request that was sent after a moment succeeded.
+    pub(crate) fn success_since(&self, moment: Instant) -> Option<Instant> {
+        let outcomes = self.shared.outcomes.lock().unwrap();
+        let good = outcomes
+            .iter()
+            .filter(|one| one.succeeded() && one.sent >= moment);
+        good.map(|one| one.sent + one.took).min()
+    }
+
+    /// Sends no more, waits for the end of every request, and accounts for all of them.
+    pub(crate) async fn stop(self) -> Report {
+        self.shared.stopping.cancel();
+        let sent = self.driver.await.unwrap();
+        let outcomes = std::mem::take(&mut *self.shared.outcomes.lock().unwrap());
+        assert_eq!(sent, outcomes.len(), "every request has an outcome");
+        Report(outcomes)
+    }
+}
+
+async fn drive(shared: Arc<Shared>, rate: u32) -> usize {
+    let client = reqwest::Client::builder().timeout(HANGS).build().unwrap();
+    let mut due = tokio::time::interval(Duration::from_secs(1) / rate);
+    let mut requests = JoinSet::new();
+    let mut sent = 0;
+    loop {
+        let at = tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => break,
+            at = due.tick() => at.into_std(),
+        };
+        sent += 1;
+        requests.spawn(send(client.clone(), Arc::clone(&shared), at));
+        while let Some(done) = requests.try_join_next() {
+            done.unwrap();
+        }
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap();
+    }
+    sent
+}
+
+async fn send(client: reqwest::Client, shared: Arc<Shared>, sent: Instant) {
+    let _connection = shared.connections.acquire().await.unwrap();
+    let url = shared.target.lock().unwrap().clone();
+    let mut trace = String::new();
+    let answered = async {
+        let response = client.get(url).send().await?;
+        if let Some(header) = response.headers().get("traceparent") {
+            let header = header.to_str().unwrap_or_default();
+            trace = header.split('-').nth(1).unwrap_or_default().to_owned();
+        }
+        let status = response.status().as_u16();
+        response.bytes().await.map(|_| status)
+    };
+    let result = answered.await.map_err(|error| format!("{error:?}"));
+    let outcome = Outcome {
+        sent,
+        took: sent.elapsed(),
+        result,
+        trace,
+    };
+    shared.outcomes.lock().unwrap().push(outcome);
+}
+
+/// What became of all requests.
+#[derive(Debug)]
+pub(crate) struct Report(Vec<Outcome>);
+
+impl Report {
+    /// Those that were sent between two moments.
+    pub(crate) fn between(&self, from: Instant, to: Instant) -> Self {
+        let within = (self.0.iter()).filter(|one| one.sent >= from && one.sent < to);
+        Self(within.cloned().collect())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn failed(&self) -> usize {
+        self.0.iter().filter(|one| !one.succeeded()).count()
+    }
+
+    pub(crate) fn slowest(&self) -> Duration {
+        self.0.iter().map(|one| one.took).max().unwrap_or_default()
+    }
+
+    /// Checks that all were answered 200.
+    #[track_caller]
+    pub(crate) fn assert_no_failure(&self) {
+        assert!(!self.0.is_empty(), "nothing was sent");
+        assert_eq!(0, self.failed(), "{self}\n{}", self.failures());
+    }
+
+    /// Checks that all ended within a time.
+    #[track_caller]
+    pub(crate) fn assert_within(&self, limit: Duration) {
+        let slowest = self.slowest();
+        assert!(slowest < limit, "{slowest:?}: {self}\n{}", self.failures());
+    }
+
+    fn failures(&self) -> String {
+        let first = self.0.iter().map(|one| one.sent).min();
+        let failed = self.0.iter().filter(|one| !one.succeeded()).take(LISTED);
+        let lines = failed.map(|one| {
+            let since = first.map_or(Duration::ZERO, |first| one.sent - first);
+            format!(
+                "  at {since:.1?}, after {:.1?}: {:?}, trace {}\n",
+                one.took, one.result, one.trace
+            )
+        });
+        lines.collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for one in &self.0 {
+            let kind = match &one.result {
+                Ok(status) => status.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            *counts.entry(kind).or_default() += 1;
+        }
+        write!(f, "{} requests", self.len())?;
+        for (kind, count) in counts {
+            write!(f, ", {count} x {kind}")?;
+        }
+        let took: Vec<Duration> = self.0.iter().map(|one| one.took).collect();
+        write!(
+            f,
+            "; p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
+            percentile(took.clone(), 50),
+            percentile(took, 99),
+            self.slowest()
+        )
+    }
+}

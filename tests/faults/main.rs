@@ -1,0 +1,44 @@
+//! Breaks the real thing and counts what it costs: real processes, a real nats-server, load at a
+//! constant rate, and an auditor who asks for the outcome of every request.
+//!
+//!     cargo test --features faults --test faults -- --nocapture
+//!
+//! Each test is named for the symptom that it rules out and prints what it measured in lines that begin
+//! with `figure:`; docs/reliability.md is made of them. A fault lasts as long as its test says. A longer
+//! run is `NATS_SERVE_FAULTS_SECONDS=30`: then no fault is shorter than 30 s. The tests take turns, since
+//! each measures and wants the machine for itself.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment of the test run is no setting"
+)]
+
+/// The fixture of tests/it.
+#[path = "../it"]
+mod it {
+    #[allow(dead_code, reason = "tests/it uses more of it")]
+    pub(crate) mod support;
+}
+use it::support;
+
+mod bench;
+mod calls;
+mod frames;
+mod load;
+mod proxy;
+mod stopwatch;
+
+mod cut_off;
+mod frozen;
+mod hostile;
+mod inbox;
+mod killed;
+mod lame_duck;
+mod nats_frozen;
+mod nats_gone;
+mod overload;
+mod reply_lost;
+mod restarting;
+mod storm;
+mod stuck;

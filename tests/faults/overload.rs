@@ -1,0 +1,121 @@
+//! Three times more work than a replica can do: it does what it can, refuses the rest at once, and is
+//! well again right after.
+
+use std::time::{Duration, Instant};
+
+use nats_serve::{Client, Code, replica::Limits};
+
+use crate::{
+    bench::{figure, lasting, turn},
+    stopwatch::{percentile, resident_kb},
+    support::{
+        Server,
+        echo::{CALLER, Running, Sleep, connect},
+    },
+};
+
+/// 8 at a time, 20 ms each.
+const CAPACITY: u32 = 400;
+const PLACES: usize = 8;
+const WORK_MS: u64 = 20;
+/// What a call gets if nobody says otherwise.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+struct Called {
+    at: Instant,
+    took: Duration,
+    failed: Option<Code>,
+}
+
+async fn open_loop(client: &Client, rate: u32, lasting: Duration) -> Vec<Called> {
+    let mut due = tokio::time::interval(Duration::from_secs(1) / rate);
+    let until = Instant::now() + lasting;
+    let mut calls = Vec::new();
+    while Instant::now() < until {
+        let at = due.tick().await.into_std();
+        let client = client.clone();
+        calls.push(tokio::spawn(async move {
+            let failed = client.call::<Sleep>(&WORK_MS).await.err();
+            Called {
+                at,
+                took: at.elapsed(),
+                failed: failed.map(|status| status.code()),
+            }
+        }));
+    }
+    let ended = futures_util::future::join_all(calls).await;
+    ended.into_iter().map(Result::unwrap).collect()
+}
+
+fn times(calls: &[Called], failed: bool) -> Vec<Duration> {
+    let wanted = calls.iter().filter(|call| call.failed.is_some() == failed);
+    wanted.map(|call| call.took).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
+    let _turn = turn().await;
+    let nats = Server::start().await;
+    let limits = Limits {
+        max_ongoing: PLACES,
+        ..Limits::default()
+    };
+    let replica = Running::with(&nats, limits).await;
+    let client = connect(CALLER, &nats).await;
+    open_loop(&client, CAPACITY / 2, Duration::from_secs(1)).await;
+
+    let before = resident_kb();
+    let started = Instant::now();
+    let calls = open_loop(&client, 3 * CAPACITY, lasting(6)).await;
+    let lasted = started.elapsed();
+    let grown = resident_kb().saturating_sub(before);
+    let ended = Instant::now();
+    let after = open_loop(&client, CAPACITY / 2, Duration::from_secs(6)).await;
+
+    let (good, refused) = (times(&calls, false), times(&calls, true));
+    let goodput = good.len() as f64 / lasted.as_secs_f64() / f64::from(CAPACITY);
+    let last_refusal = after
+        .iter()
+        .filter(|call| call.failed.is_some())
+        .map(|call| call.at);
+    let normal = last_refusal
+        .max()
+        .map_or(Duration::ZERO, |last| last.saturating_duration_since(ended));
+    figure(
+        "3 x capacity, goodput",
+        format!("{:.0} % of 400/s", 100.0 * goodput),
+    );
+    figure("3 x capacity, accepted", summary(&good));
+    figure("3 x capacity, refused", summary(&refused));
+    figure(
+        "3 x capacity, memory of caller and replica grew",
+        format!("{grown} KB"),
+    );
+    figure(
+        "3 x capacity, last refusal after the end",
+        format!("{normal:.1?}"),
+    );
+
+    assert!(goodput >= 0.7, "goodput {goodput}");
+    assert!(percentile(good, 100) < 2 * DEADLINE);
+    assert!(
+        calls
+            .iter()
+            .all(|call| matches!(call.failed, None | Some(Code::Overloaded)))
+    );
+    // An attempt is refused after QUEUE_WAIT, 50 ms; a call makes up to three.
+    assert!(percentile(refused, 99) < Duration::from_millis(1_500));
+    assert!(grown < 200_000, "{grown} KB");
+    assert!(normal < Duration::from_secs(5), "{normal:?}");
+    replica.leave().await;
+}
+
+fn summary(times: &[Duration]) -> String {
+    format!(
+        "{}; p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
+        times.len(),
+        percentile(times.to_vec(), 50),
+        percentile(times.to_vec(), 99),
+        percentile(times.to_vec(), 100)
+    )
+}

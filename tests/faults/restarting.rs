@@ -1,0 +1,89 @@
+//! Rolling restarts of everything under load: no `GET` fails, and each process ends well, in its time.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    bench::{Bench, figure, turn},
+    load::Load,
+    proxy::Proxy,
+    support::{Process, Server},
+};
+
+/// A round restarts all of them.
+const SERVICES: [(&str, usize); 4] = [
+    ("database-service", 3),
+    ("notification-service", 2),
+    ("user-service", 3),
+    ("gateway", 1),
+];
+const LEAVES: usize = 20;
+/// `SHUTDOWN_GRACE`, and the time for the last spans.
+const GRACE: Duration = Duration::from_secs(12);
+
+#[tokio::test]
+async fn a_rolling_restart_costs_no_get() {
+    let _turn = turn().await;
+    let nats = Server::start().await;
+    let bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
+    restart(bench, "loopback").await;
+}
+
+#[tokio::test]
+async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
+    let _turn = turn().await;
+    let nats = Server::start().await;
+    let network = Proxy::slow(&nats, Duration::from_millis(3)).await;
+    let variables = [("NATS_URL", network.url())];
+    let variables = variables
+        .each_ref()
+        .map(|(name, url)| (*name, url.as_str()));
+    let bench = Bench::on(nats, &SERVICES, &variables).await;
+    restart(bench, "3 ms each way").await;
+}
+
+async fn restart(mut bench: Bench, how: &str) {
+    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let mut leaving = Vec::new();
+    while leaving.len() < LEAVES {
+        // One replica of each service at a time, as if each were rolled out by its own team.
+        for round in 0..3 {
+            let others = SERVICES.iter().filter(|(name, _)| *name != "gateway");
+            let services: Vec<_> = others.filter(|(_, replicas)| round < *replicas).collect();
+            let names: Vec<_> = (services.iter())
+                .map(|(service, _)| bench.replicas(service)[0].clone())
+                .collect();
+            leaving.extend(leave(&mut bench, &names).await);
+            for (service, _) in services {
+                bench.add(service).await;
+            }
+        }
+        let old = bench.replicas("gateway");
+        let new = bench.add("gateway").await;
+        load.aim_at(bench.get_user(&new));
+        leaving.extend(leave(&mut bench, &old).await);
+    }
+    let report = load.stop().await;
+    let longest = leaving.iter().max().unwrap();
+    figure(
+        &format!("{} restarts, {how}", leaving.len()),
+        format!("{report}; the slowest left in {longest:.1?}"),
+    );
+    report.assert_no_failure();
+    assert!(*longest < GRACE, "{longest:?}");
+}
+
+/// Tells processes to leave, and returns how long each took.
+async fn leave(bench: &mut Bench, names: &[String]) -> Vec<Duration> {
+    let told = Instant::now();
+    let take = |name| bench.stack.processes.remove(name).unwrap();
+    let mut processes: Vec<Process> = names.iter().map(take).collect();
+    for process in &processes {
+        process.signal(rustix::process::Signal::TERM);
+    }
+    let mut took = Vec::new();
+    for process in &mut processes {
+        assert!(process.ended().await.success(), "{}", process.output());
+        took.push(told.elapsed());
+    }
+    took
+}

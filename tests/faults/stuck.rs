@@ -1,0 +1,126 @@
+//! A request that doesn't end: the process leaves without it when the grace is over, and what is known of
+//! it is in the span files.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{
+    bench::{Bench, ONE_EACH, figure, turn},
+    support::{eventually, stack::trace_in},
+};
+
+const GRACE: (&str, &str) = ("SHUTDOWN_GRACE", "1s");
+/// Ten times the grace; the request takes 30 s.
+const BOUND: Duration = Duration::from_secs(10);
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&ONE_EACH, &[GRACE]).await;
+    let _stuck = half_a_registration(&bench).await;
+    let took = ended(&mut bench, "gateway-1", 1).await;
+    figure(
+        "a stuck gateway with a grace of 1 s left after",
+        format!("{took:.1?}"),
+    );
+    assert!(took >= Duration::from_millis(900), "it waited for {took:?}");
+    // The stuck request's own span was ended and written when the process left.
+    let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
+    assert!(
+        trace
+            .rows()
+            .any(|row| row.span.name == "proxy_http_request")
+    );
+}
+
+#[tokio::test]
+async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&ONE_EACH, &[GRACE]).await;
+    bench.signal("database-service-1", Signal::STOP);
+    let body = r#"{"name":"Eve","email":"eve@example.com"}"#;
+    let _stuck = registration(&bench, body.len(), body).await;
+    begun(&bench, "user-service").await;
+    let took = ended(&mut bench, "user-service-1", 1).await;
+    figure(
+        "a stuck replica with a grace of 1 s left after",
+        format!("{took:.1?}"),
+    );
+    assert!(took >= Duration::from_millis(900), "it waited for {took:?}");
+    let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
+    assert!(
+        trace
+            .rows()
+            .any(|row| row.span.service == "user-service"
+                && row.span.name == "replica_handle_request")
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_process_at_once() {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&ONE_EACH, &[("SHUTDOWN_GRACE", "60s")]).await;
+    let _stuck = half_a_registration(&bench).await;
+    let took = ended(&mut bench, "gateway-1", 2).await;
+    figure(
+        "a stuck gateway with a grace of 60 s, told twice, left after",
+        format!("{took:.1?}"),
+    );
+    let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
+    assert!(
+        trace
+            .rows()
+            .any(|row| row.span.name == "proxy_http_request")
+    );
+}
+
+/// Sends a registration whose body never ends.
+async fn half_a_registration(bench: &Bench) -> TcpStream {
+    let connection = registration(bench, 1000, r#"{"name":"#).await;
+    begun(bench, "gateway").await;
+    connection
+}
+
+async fn registration(bench: &Bench, length: usize, body: &str) -> TcpStream {
+    let url = bench.get_user("gateway-1");
+    let address = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /register HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         request-timeout-ms: 30000\r\ntraceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    connection
+}
+
+/// Waits until a service says that it works on a request.
+async fn begun(bench: &Bench, service: &str) {
+    let nats = bench.stack.nats.as_ref().unwrap();
+    let client = crate::support::echo::connect(crate::support::echo::CALLER, nats).await;
+    eventually("a request under way", async || {
+        let found = client.survey(Duration::from_millis(300)).await;
+        let one = found.iter().find(|one| one.name == service)?;
+        let ongoing = one.endpoints.first()?.data["ongoing"].as_u64()?;
+        (ongoing > 0).then_some(())
+    })
+    .await;
+}
+
+/// Tells a process to leave, so often, and returns how long that took.
+async fn ended(bench: &mut Bench, name: &str, signals: usize) -> Duration {
+    let mut process = bench.stack.processes.remove(name).unwrap();
+    let told = Instant::now();
+    for _ in 0..signals {
+        process.signal(Signal::TERM);
+        // Two signals of a kind at the same moment are one.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    process.ended().await;
+    let took = told.elapsed();
+    assert!(took < BOUND, "it took {took:?}:\n{}", process.output());
+    took
+}
