@@ -19,8 +19,10 @@ use crate::stopwatch::percentile;
 const CONNECTIONS: usize = 512;
 /// Longer than any deadline; beyond it a request hangs.
 const HANGS: Duration = Duration::from_secs(40);
-/// How many failures are listed in words.
-const LISTED: usize = 10;
+/// How many failures of a kind are listed in words.
+const LISTED: usize = 4;
+/// The gateway closes what is idle for 10 s; whoever sends at that moment gets no answer.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What became of one request.
 #[derive(Debug, Clone)]
@@ -92,7 +94,11 @@ impl Load {
 }
 
 async fn drive(shared: Arc<Shared>, rate: u32) -> usize {
-    let client = reqwest::Client::builder().timeout(HANGS).build().unwrap();
+    let client = reqwest::Client::builder()
+        .timeout(HANGS)
+        .pool_idle_timeout(IDLE)
+        .build()
+        .unwrap();
     let mut due = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut requests = JoinSet::new();
     let mut sent = 0;
@@ -176,8 +182,14 @@ impl Report {
 
     fn failures(&self) -> String {
         let first = self.0.iter().map(|one| one.sent).min();
-        let failed = self.0.iter().filter(|one| !one.succeeded()).take(LISTED);
-        let lines = failed.map(|one| {
+        let mut listed = BTreeMap::<&Result<u16, String>, usize>::new();
+        let failed = self.0.iter().filter(|one| !one.succeeded());
+        let some = failed.filter(|one| {
+            let alike = listed.entry(&one.result).or_default();
+            *alike += 1;
+            *alike <= LISTED
+        });
+        let lines = some.map(|one| {
             let since = first.map_or(Duration::ZERO, |first| one.sent - first);
             format!(
                 "  at {since:.1?}, after {:.1?}: {:?}, trace {}\n",

@@ -93,7 +93,7 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
     );
     figure(
         "3 x capacity, last refusal after the end",
-        format!("{normal:.1?}"),
+        format!("{:.1} s", normal.as_secs_f64()),
     );
 
     assert!(goodput >= 0.7, "goodput {goodput}");
