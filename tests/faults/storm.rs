@@ -19,7 +19,7 @@ async fn attempts_on_what_is_away_stay_within_the_budget() {
     let load = Load::start(bench.get_user("gateway-1"), 200);
     tokio::time::sleep(FILLED).await;
     let filled = now();
-    tokio::time::sleep(lasting(4)).await;
+    tokio::time::sleep(lasting(10)).await;
     let report = load.stop().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let hops = Hops::read(&bench.stack.spans());
