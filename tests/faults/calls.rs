@@ -1,6 +1,10 @@
 //! The auditor's view of calls: every span that the processes wrote, reduced to what is counted.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -54,8 +58,18 @@ impl Hops {
         Calls {
             calls: calls.len(),
             attempts: calls.iter().sum(),
-            most: calls.into_iter().max().unwrap_or(0),
         }
+    }
+
+    /// The requests for which a deployment was tried more than once since a moment.
+    pub(crate) fn repeated(&self, deployment: &str, since: u64) -> HashSet<&str> {
+        let again = self.0.iter().filter(|hop| {
+            hop.name == "proxy_route_to_replica"
+                && hop.deployment == deployment
+                && hop.start >= since
+                && hop.attempts > 1
+        });
+        again.map(|hop| hop.trace.as_str()).collect()
     }
 
     /// Counts the handlers that began after their request's deadline.
@@ -78,8 +92,6 @@ impl Hops {
 pub(crate) struct Calls {
     pub(crate) calls: usize,
     pub(crate) attempts: i64,
-    /// Attempts of the call that had most.
-    pub(crate) most: i64,
 }
 
 impl Calls {
