@@ -34,15 +34,15 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Starts so many replicas of each service, and waits until all serve.
+    /// Starts so many replicas of each service, under their permissions, and waits until all serve.
     pub(crate) async fn start(
         services: &[(&'static str, usize)],
         variables: &[(&str, &str)],
     ) -> Self {
-        Self::on(Server::start().await, services, variables).await
+        Self::on(Server::start_secured().await, services, variables).await
     }
 
-    /// The same on a NATS that is there.
+    /// The same on a NATS that is there, one without permissions where the test itself asks it something.
     pub(crate) async fn on(
         nats: Server,
         services: &[(&'static str, usize)],

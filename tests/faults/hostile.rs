@@ -33,7 +33,7 @@ async fn publish(nats: &Server, messages: &[u8]) {
 async fn malformed_headers_and_subjects_cost_a_reconnect_at_most() {
     let _turn = turn().await;
     let services = [("database-service", 1), ("user-service", 1), ("gateway", 1)];
-    let mut bench = Bench::start(&services, &[]).await;
+    let mut bench = Bench::on(Server::start().await, &services, &[]).await;
     let nats = bench.stack.nats.take().unwrap();
     let instance = bench.instance("user-service-1");
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     bench::{Bench, ONE_EACH, figure, turn},
     load::Load,
-    support::{Server, eventually},
+    support::eventually,
 };
 
 #[tokio::test]
@@ -26,11 +26,8 @@ async fn a_lame_duck_is_noticed_and_service_goes_on() {
         process.says("the NATS server is about to leave").await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // It accepts no connections any more, so another may take its place.
-    let port = lame.port();
     let replaced = Instant::now();
-    bench.stack.nats = Some(Server::start_on(port).await);
-    lame.kill();
+    bench.stack.nats = Some(lame.kill().start_again().await);
     let first = eventually("a success", async || load.success_since(replaced)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let healed = Instant::now();

@@ -30,12 +30,11 @@ async fn while_nats_is_gone_answers_are_fast_and_then_all_is_well() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let nats = bench.stack.nats.take().unwrap();
-    let port = nats.port();
     let killed = Instant::now();
-    nats.kill();
+    let gone = nats.kill();
     tokio::time::sleep(lasting(3)).await;
     let back = Instant::now();
-    bench.stack.nats = Some(Server::start_on(port).await);
+    bench.stack.nats = Some(gone.start_again().await);
     let first = eventually("a success", async || load.success_since(back)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let healed = Instant::now();
@@ -74,8 +73,7 @@ async fn calls_without_nats_end_by_their_deadline_and_are_never_done_later() {
     let client = connect_with(CALLER, &nats, DEADLINE).await;
     assert!(client.call::<Say>(&"hello".to_owned()).await.is_ok());
 
-    let port = nats.port();
-    nats.kill();
+    let gone = nats.kill();
     let calls = (0..CALLS).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {
@@ -93,7 +91,7 @@ async fn calls_without_nats_end_by_their_deadline_and_are_never_done_later() {
     );
     assert!(slowest < DEADLINE + Duration::from_secs(1), "{slowest:?}");
 
-    let _back = Server::start_on(port).await;
+    let _back = gone.start_again().await;
     eventually("an answer", async || {
         client.call::<Say>(&"again".to_owned()).await.ok()
     })

@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(12);
 #[tokio::test]
 async fn a_rolling_restart_costs_no_get() {
     let _turn = turn().await;
-    let nats = Server::start().await;
+    let nats = Server::start_secured().await;
     let bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
     restart(bench, "loopback").await;
 }
@@ -31,7 +31,7 @@ async fn a_rolling_restart_costs_no_get() {
 #[tokio::test]
 async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
     let _turn = turn().await;
-    let nats = Server::start().await;
+    let nats = Server::start_secured().await;
     let network = Proxy::slow(&nats, Duration::from_millis(3)).await;
     let variables = [("NATS_URL", network.url())];
     let variables = variables

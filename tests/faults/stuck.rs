@@ -8,7 +8,12 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     bench::{Bench, ONE_EACH, figure, turn},
-    support::{eventually, stack::trace_in},
+    support::{
+        Server,
+        echo::{CALLER, connect},
+        eventually,
+        stack::trace_in,
+    },
 };
 
 const GRACE: (&str, &str) = ("SHUTDOWN_GRACE", "1s");
@@ -19,7 +24,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 #[tokio::test]
 async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
     let _turn = turn().await;
-    let mut bench = Bench::start(&ONE_EACH, &[GRACE]).await;
+    let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
     let _stuck = half_a_registration(&bench).await;
     let took = ended(&mut bench, "gateway-1", 1).await;
     figure(
@@ -39,7 +44,7 @@ async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
 #[tokio::test]
 async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
     let _turn = turn().await;
-    let mut bench = Bench::start(&ONE_EACH, &[GRACE]).await;
+    let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
     bench.signal("database-service-1", Signal::STOP);
     let body = r#"{"name":"Eve","email":"eve@example.com"}"#;
     let _stuck = registration(&bench, body.len(), body).await;
@@ -62,7 +67,12 @@ async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
 #[tokio::test]
 async fn a_second_signal_ends_a_process_at_once() {
     let _turn = turn().await;
-    let mut bench = Bench::start(&ONE_EACH, &[("SHUTDOWN_GRACE", "60s")]).await;
+    let mut bench = Bench::on(
+        Server::start().await,
+        &ONE_EACH,
+        &[("SHUTDOWN_GRACE", "60s")],
+    )
+    .await;
     let _stuck = half_a_registration(&bench).await;
     let took = ended(&mut bench, "gateway-1", 2).await;
     figure(
@@ -100,7 +110,7 @@ async fn registration(bench: &Bench, length: usize, body: &str) -> TcpStream {
 /// Waits until a service says that it works on a request.
 async fn begun(bench: &Bench, service: &str) {
     let nats = bench.stack.nats.as_ref().unwrap();
-    let client = crate::support::echo::connect(crate::support::echo::CALLER, nats).await;
+    let client = connect(CALLER, nats).await;
     eventually("a request under way", async || {
         let found = client.survey(Duration::from_millis(300)).await;
         let one = found.iter().find(|one| one.name == service)?;
