@@ -5,7 +5,10 @@
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::{python::script, support::Stack};
+use crate::{
+    python::script,
+    support::{Server, Stack},
+};
 
 /// One answer: as it came, and as nats-py's type holds it.
 struct Answer {

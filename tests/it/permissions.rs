@@ -378,3 +378,24 @@ async fn a_key_that_was_replaced_is_out_after_a_reload_and_the_others_stay() {
         "{heard:?}"
     );
 }
+
+#[tokio::test]
+async fn the_application_tries_nothing_that_it_may_not() {
+    let mut stack = Stack::start().await;
+    stack.add("second", "user-service");
+    stack.ready("second").await;
+    for _ in 0..4 {
+        assert_eq!(200, stack.get("/user/1").await.status);
+    }
+    let registered = stack.register("David", "david@example.com").await;
+    assert_eq!(201, registered.status, "{}", registered.body);
+    assert_eq!("sent", registered.json()["data"]["notification"]["status"]);
+    let (good, status) = process::run(stack.folder(), &["status"], &stack.nats_variables());
+    assert!(good, "{status}");
+    // Leaving too: the last words of each are complete then.
+    let names: Vec<String> = stack.processes.keys().cloned().collect();
+    for name in names {
+        let said = stack.leave(&name).await.output();
+        assert!(!said.to_lowercase().contains("violation"), "{name}: {said}");
+    }
+}

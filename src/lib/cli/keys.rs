@@ -85,7 +85,7 @@ pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
         let key = nkey::read(folder, holder)?;
         let name = holder.subject().to_uppercase();
-        let _ = writeln!(public, "NKEY_{name}: {}", key.public_key());
+        let _ = writeln!(public, "NKEY_{name}: \"{}\"", key.public_key());
     }
     let file = folder.join(PUBLIC);
     if fs::read_to_string(&file).ok().as_ref() != Some(&public) {
