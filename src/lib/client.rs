@@ -262,6 +262,11 @@ impl Client {
         self.shared.inbox.late()
     }
 
+    /// Returns what this process needs and NATS's permissions have refused on this connection, in words.
+    pub(crate) fn forbidden(&self) -> Option<String> {
+        self.shared.trouble.first_forbidden()
+    }
+
     /// Returns how many messages found a full channel and were dropped.
     #[must_use]
     pub fn dropped_messages(&self) -> u64 {

@@ -79,6 +79,11 @@ pub enum Error {
     /// The subscriptions were not confirmed.
     #[error("the service's subjects can't be subscribed")]
     Subscribe(#[source] client::Error),
+    /// The server refused a subscription.
+    #[error(
+        "NATS forbids {0}: does this process use its own service's key, and has the server its permissions?"
+    )]
+    Forbidden(String),
 }
 
 /// Answers the operations of one service, beside all other replicas of it.
@@ -215,10 +220,14 @@ impl Replica {
         let subscriptions = Subscriptions::open(&core)
             .await
             .map_err(|error| Error::Subscribe(client::Error::Subscribe(error)))?;
-        self.client
-            .confirm(CONFIRM_TIMEOUT)
-            .await
-            .map_err(Error::Subscribe)?;
+        let confirmed = self.client.confirm(CONFIRM_TIMEOUT).await;
+        // A refusal comes before the confirmation, but by way of another task. One that is noticed later
+        // makes the process not ready.
+        tokio::task::yield_now().await;
+        if let Some(forbidden) = self.client.forbidden() {
+            return Err(Error::Forbidden(forbidden));
+        }
+        confirmed.map_err(Error::Subscribe)?;
         health.pass(health::GROUP, "joined");
         Ok(Running {
             core,

@@ -178,8 +178,11 @@ async fn a_database_service_whose_file_is_gone_is_not_ready() {
 #[tokio::test]
 async fn discovery_tells_where_each_process_tells_its_health() {
     let stack = Stack::start().await;
-    let url = stack.nats.as_ref().unwrap().url();
-    let (good, text) = process::run(stack.folder(), &["status", "--json"], &[("NATS_URL", &url)]);
+    let (good, text) = process::run(
+        stack.folder(),
+        &["status", "--json"],
+        &stack.nats_variables(),
+    );
     assert!(good, "{text}");
     let replicas: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(4, replicas.len());

@@ -4,6 +4,10 @@ use std::{fs, path::Path, time::Duration};
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use futures_util::StreamExt;
+use nats_serve::{
+    Client, Code, Instance, Operation, Replica, Service,
+    client::{Options, Unanswered},
+};
 use tokio::sync::mpsc;
 
 use crate::support::{
@@ -398,4 +402,67 @@ async fn the_application_tries_nothing_that_it_may_not() {
         let said = stack.leave(&name).await.output();
         assert!(!said.to_lowercase().contains("violation"), "{name}: {said}");
     }
+}
+
+macro_rules! operation {
+    ($name:ident, $service:expr, $operation:literal) => {
+        struct $name;
+        impl Operation for $name {
+            const SERVICE: Service = $service;
+            const NAME: &'static str = $operation;
+            type Request = ();
+            type Reply = ();
+        }
+    };
+}
+const GATEWAY: Service = Service::new("gateway");
+const DATABASE: Service = Service::new("database-service").with_subject("database");
+operation!(GetUser, DATABASE, "get_user");
+operation!(Receive, GATEWAY, "receive");
+
+/// A process of ours that has the gateway's key.
+async fn gateway(nats: &Server) -> Client {
+    let seed = fs::read_to_string(nats.nkeys().unwrap().join("gateway.nk")).unwrap();
+    let options = Options {
+        url: nats.url(),
+        nkey: Some(seed.parse().unwrap()),
+        request_timeout: Duration::from_secs(60),
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(GATEWAY), options)
+        .await
+        .unwrap();
+    client.ready().await;
+    client
+}
+
+#[tokio::test]
+async fn a_forbidden_call_ends_at_once_and_the_process_is_not_ready() {
+    let nats = Server::start_secured().await;
+    let client = gateway(&nats).await;
+    assert_eq!(None, client.health().report().await.reason());
+    let calling = tokio::time::timeout(PATIENCE, client.call::<GetUser>(&()));
+    let status = calling.await.expect("not after the minute").unwrap_err();
+    assert_eq!(Code::Internal, status.code());
+    assert_eq!(Some(Unanswered::Forbidden), status.unanswered());
+    assert_eq!(
+        "NATS does not permit calls to database-service",
+        status.message()
+    );
+    assert_eq!(
+        Some("permissions: NATS forbids publishing to svc.database.get_user".to_owned()),
+        client.health().report().await.reason()
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_may_not_join_its_group_is_an_error_that_names_the_subject() {
+    let nats = Server::start_secured().await;
+    let client = gateway(&nats).await;
+    let replica = Replica::new(&client).handle::<Receive>(async |_ctx, ()| Ok(()));
+    let error = replica.start().await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("NATS forbids subscribing svc.gateway.receive"),
+        "{error}"
+    );
 }

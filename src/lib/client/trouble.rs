@@ -84,6 +84,11 @@ impl Trouble {
         }
     }
 
+    /// Returns what is forbidden, if anything that this process needs.
+    pub(super) fn first_forbidden(&self) -> Option<String> {
+        self.forbidden().first().cloned()
+    }
+
     /// Counts a message that found its subscription's channel full.
     pub(super) fn dropped_one(&self) {
         self.dropped.fetch_add(1, Relaxed);
