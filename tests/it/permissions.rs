@@ -197,7 +197,7 @@ async fn a_service_with_a_wrong_key_or_none_says_so_once_and_is_not_ready() {
     for (variables, words) in [
         (
             vec![("NATS_URL", nats.url())],
-            "lets nobody in without an nkey",
+            "refuses user-service, which shows no nkey",
         ),
         (
             vec![("NATS_URL", nats.url()), ("NATS_NKEY_FILE", wrong)],

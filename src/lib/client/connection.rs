@@ -185,7 +185,7 @@ impl Events {
                  configuration, or start {service} with the nkey that is there; trying on"
             ),
             None => tracing::error!(
-                "NATS at {url} lets nobody in without an nkey; start {service} with its own; trying on"
+                "NATS at {url} refuses {service}, which shows no nkey; start it with its own; trying on"
             ),
         }
     }
