@@ -262,6 +262,16 @@ impl Client {
         self.shared.inbox.late()
     }
 
+    /// Tells whether an answer may go there. Whoever asks names the subject, and our permissions would
+    /// carry the answer to services that he may not reach.
+    pub(crate) fn is_inbox(&self, reply: &str) -> bool {
+        let inbox = reply.starts_with("_INBOX");
+        if !inbox {
+            self.shared.trouble.stray_reply(reply);
+        }
+        inbox
+    }
+
     /// Returns what this process needs and NATS's permissions have refused on this connection, in words.
     pub(crate) fn forbidden(&self) -> Option<String> {
         self.shared.trouble.first_forbidden()

@@ -98,7 +98,7 @@ async fn a_request_that_has_expired_is_not_begun() {
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let expired = headers(&[("timeout-ms", "0")]);
     stranger
-        .publish_with_reply_and_headers("svc.echo.say", "nobody", expired, "\"x\"".into())
+        .publish_with_reply_and_headers("svc.echo.say", "_INBOX.nobody", expired, "\"x\"".into())
         .await
         .unwrap();
     let client = connect(CALLER, &nats).await;
@@ -138,6 +138,24 @@ async fn a_senders_wrong_clock_makes_nothing_late_but_a_buffer_does() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn no_request_has_a_replica_publish_to_another_service() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let mut other = stranger.subscribe("svc.other.operation").await.unwrap();
+    for reply in ["svc.other.operation", "_INBOX.stranger"] {
+        let request = stranger.publish_with_reply("svc.echo.nap", reply, "0".into());
+        request.await.unwrap();
+    }
+    eventually("the request that asks at an inbox", async || {
+        (echo.begun() == 1).then_some(())
+    })
+    .await;
+    let nothing = tokio::time::timeout(Duration::from_millis(50), other.next()).await;
+    assert!(nothing.is_err());
 }
 
 /// Sends a request that its sender sent a while ago by a clock that is off.

@@ -29,6 +29,7 @@ pub(super) struct Trouble {
     dropped: AtomicU64,
     drops_logged: Pace,
     answers_logged: Pace,
+    strays_logged: Pace,
 }
 
 impl Trouble {
@@ -39,6 +40,7 @@ impl Trouble {
             dropped: AtomicU64::new(0),
             drops_logged: Pace::default(),
             answers_logged: Pace::default(),
+            strays_logged: Pace::default(),
         }
     }
 
@@ -60,6 +62,15 @@ impl Trouble {
                 self.forbid(format!("subscribing {subject}"));
             }
             None => tracing::error!("NATS refused: {error}"),
+        }
+    }
+
+    /// Notes a request whose answer should go to another service instead of an inbox.
+    pub(super) fn stray_reply(&self, subject: &str) {
+        if self.strays_logged.is_due() {
+            tracing::warn!(
+                "dropped a request that wants its answer at {subject:?}, which is no inbox"
+            );
         }
     }
 

@@ -114,6 +114,10 @@ impl Core {
         (source, message): (Source, Message),
         handlers: &TaskTracker,
     ) {
+        let reply = message.reply.as_ref();
+        if reply.is_some_and(|reply| !self.client.is_inbox(reply)) {
+            return;
+        }
         let core = Arc::clone(self);
         let arrived = Instant::now();
         let request = |at, message| Incoming {

@@ -113,7 +113,7 @@ impl Server {
 
     /// Has it read its configuration anew.
     pub(crate) fn reload(&self) {
-        self.process.signal(rustix::process::Signal::HUP);
+        self.signal(rustix::process::Signal::HUP);
     }
 
     /// Makes the keys that are missing.

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -37,6 +37,8 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a request waits for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long opening the file may take; a busy disk is no reason not to start.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
 /// Reads and writes users; clones share the connections.
@@ -46,6 +48,22 @@ pub(super) struct Sqlite {
     writer: Writer,
     writing: SqlitePool,
     file: Arc<Place>,
+}
+
+/// Opens a pool. Requests wait a second for a connection; the first connection may take longer.
+async fn connect(size: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let until = Instant::now() + OPEN_TIMEOUT;
+    loop {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.clone())
+            .await;
+        match pool {
+            Err(sqlx::Error::PoolTimedOut) if Instant::now() < until => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// A file where it was found.
@@ -77,23 +95,17 @@ impl Sqlite {
         let file = options.get_filename().to_owned();
         let opening = format!("opening {}", file.display());
         let path = file.to_path_buf();
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-        };
         // Switching to WAL and migrating want the file alone; ten replicas may start together, and
         // sqlx has no lock for SQLite.
         let lock = tokio::task::spawn_blocking(move || lock_beside(&file)).await??;
-        let writing = pool(1).connect_with(options.clone()).await;
-        let writing = writing.context(opening)?;
+        let writing = connect(1, options.clone()).await.context(opening)?;
         sqlx::migrate!("src/lib/app/database/migrations")
             .run(&writing)
             .await
             .context("the tables can't be brought up to date")?;
         drop(lock);
         let file = Arc::new(Place::of(path).await?);
-        let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        let readers = connect(READERS, options.read_only(true)).await?;
         Ok(Self {
             readers,
             writer: Writer::start(writing.clone()),
