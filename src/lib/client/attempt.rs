@@ -29,7 +29,7 @@ pub(super) struct Attempt<'a> {
     names: &'static Names,
     waiter: Waiter<'a>,
     deadline: Instant,
-    pub(super) sent: Instant,
+    sent: Instant,
     /// When the next sign of life is due.
     due: Instant,
     /// Who has accepted it.
@@ -143,6 +143,12 @@ impl Attempt<'_> {
         } else {
             self.due = self.deadline;
         }
+    }
+
+    /// Returns a moment after which the replica that stays silent has surely said nothing: half-way
+    /// between the attempt and now. It may have answered others in the first half, before it froze.
+    pub(super) fn silent_since(&self) -> Instant {
+        self.sent + self.sent.elapsed() / 2
     }
 
     /// Returns who has accepted it and was asked in vain.

@@ -116,7 +116,8 @@ impl Client {
             if failure.answered.is_none() || failure.repeatable {
                 spans::attempt_failed(span, attempt, failure.reason);
             }
-            if !failure.paid && !(failure.repeatable && call.may_repeat(attempt, pause)) {
+            let repeat = failure.paid || (failure.repeatable && call.may_repeat(attempt, pause));
+            if !repeat {
                 return Err(failure.status);
             }
             if failure.reason == SILENT {
@@ -225,7 +226,7 @@ impl Call<'_> {
                 Event::NoResponders => return None,
                 Event::Deadline => break Failure::deadline(self.names),
                 Event::Silent => {
-                    self.peer.went_silent(self.sign_due_since(attempt));
+                    self.peer.went_silent(attempt.silent_since());
                     if let Some(id) = attempt.accepted_by() {
                         self.peer.forget(id);
                     }
@@ -260,22 +261,15 @@ impl Call<'_> {
         failure.paid = true;
         failure
     }
-
-    /// Returns a moment after which the replica that stays silent has surely said nothing: half-way
-    /// between the attempt and now. It may have answered others in the first half, before it froze.
-    fn sign_due_since(&self, attempt: &Attempt<'_>) -> Instant {
-        attempt.sent + attempt.sent.elapsed() / 2
-    }
 }
 
 fn finish(head: ReplyHead, answer: Answer) -> Outcome {
     let (status, repeatable) = match answer {
         Answer::Payload(payload) => return Ok((head, payload)),
-        Answer::Failed(status) => (status, false),
         Answer::NotAccepted(status) if status.is_retryable() => {
             (status.with_unanswered(Unanswered::Busy), true)
         }
-        Answer::NotAccepted(status) => (status, false),
+        Answer::Failed(status) | Answer::NotAccepted(status) => (status, false),
     };
     let mut failure = Failure::new(status.code().as_str(), repeatable, status);
     failure.answered = Some(head);
