@@ -121,7 +121,7 @@ impl Client {
                 return Err(failure.status);
             }
             if failure.reason == SILENT {
-                self.prove(&call.peer, pause).await;
+                self.prove(&call, pause).await;
             } else {
                 sleep(pause).await;
             }
@@ -160,35 +160,45 @@ impl Client {
         }
     }
 
-    /// Lets a pause pass, and uses it to see who of the known instances is alive.
-    async fn prove(&self, peer: &Peer, pause: Duration) {
-        let until = Instant::now() + pause;
-        let unproven = peer.unproven();
-        let mut waiter = self
-            .shared
-            .inbox
-            .wait(peer.service().subject(), unproven.len().max(1));
-        let asking = async {
-            for id in &unproven {
-                let subject = instance_subject(peer.service(), id, PING);
-                let reply = waiter.subject();
-                let nats = &self.shared.nats;
-                if nats
-                    .publish_with_reply(subject, reply, Bytes::new())
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
+    /// Lets a pause pass after silence, and goes on until an instance has given a sign of life: another
+    /// attempt on the group might meet the same frozen member. Waits no longer than for an attempt.
+    async fn prove(&self, call: &Call<'_>, pause: Duration) {
+        let peer = &call.peer;
+        let start = Instant::now();
+        let at_most = self.shared.options.attempt_timeout.max(pause);
+        let until = (start + at_most).min(call.deadline);
+        let alive = timeout_at(until, peer.somebody_is_alive());
+        tokio::join!(sleep_until((start + pause).min(until)), async {
+            tokio::select! {
+                _ = alive => {}
+                () = self.ping(peer) => {}
             }
-            while let Some(message) = waiter.next().await {
-                if let Reply::Interim(head) = Reply::decode(message) {
-                    peer.answered(&head.replica);
-                }
-            }
+        });
+    }
+
+    /// Pings the instances that are known, and notes who answers. Returns only if there is nobody to ask.
+    async fn ping(&self, peer: &Peer) {
+        let Some(unproven) = peer.unproven() else {
+            // Somebody else has just asked.
+            return std::future::pending().await;
         };
-        let _ = timeout_at(until, asking).await;
-        sleep_until(until).await;
+        if unproven.is_empty() {
+            return;
+        }
+        let service = peer.service();
+        let mut waiter = self.shared.inbox.wait(service.subject(), unproven.len());
+        for id in &unproven {
+            let subject = instance_subject(service, id, PING);
+            let reply = waiter.subject();
+            let nats = &self.shared.nats;
+            // A question that can't be sent is one without an answer.
+            let _ = nats.publish_with_reply(subject, reply, Bytes::new()).await;
+        }
+        while let Some(message) = waiter.next().await {
+            if let Reply::Interim(head) = Reply::decode(message) {
+                peer.answered(&head.replica);
+            }
+        }
     }
 }
 

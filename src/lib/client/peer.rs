@@ -13,7 +13,7 @@ use std::{
 };
 
 use rand::seq::IndexedRandom;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::Service;
@@ -43,6 +43,8 @@ pub(super) struct Peer {
     budget: TpsBudget,
     /// Whether `steering` may be set, without taking the lock.
     steers: AtomicBool,
+    /// Somebody has answered while `steers` was set.
+    alive: Notify,
     instances: Mutex<Instances>,
 }
 
@@ -87,6 +89,7 @@ impl Peer {
             service,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_MINIMUM, BUDGET_SHARE),
             steers: AtomicBool::new(false),
+            alive: Notify::new(),
             instances: Mutex::default(),
         }
     }
@@ -132,19 +135,21 @@ impl Peer {
         if id.is_empty() {
             return;
         }
-        let now = Instant::now();
-        let mut instances = self.instances();
-        if let Some(known) = instances.known.iter_mut().find(|known| &*known.0 == id) {
-            known.1 = now;
-            return;
+        self.instances().answered(id);
+        if self.steers.load(Relaxed) {
+            self.alive.notify_waiters();
         }
-        if instances.known.len() >= MAX_KNOWN {
-            let oldest = instances.known.iter().enumerate();
-            if let Some((at, _)) = oldest.min_by_key(|(_, known)| known.1) {
-                instances.known.swap_remove(at);
+    }
+
+    /// Waits until there is an instance to steer to.
+    pub(super) async fn somebody_is_alive(&self) {
+        loop {
+            let next = self.alive.notified();
+            if self.target().is_some() {
+                return;
             }
+            next.await;
         }
-        instances.known.push((id.into(), now));
     }
 
     /// Notes that an instance is gone, or as good as gone.
@@ -165,17 +170,17 @@ impl Peer {
         self.steers.store(true, Relaxed);
     }
 
-    /// Returns whom to ask for a sign of life; nobody if somebody else has just asked.
-    pub(super) fn unproven(&self) -> Vec<Arc<str>> {
+    /// Returns whom to ask for a sign of life; `None` if somebody else has just asked.
+    pub(super) fn unproven(&self) -> Option<Vec<Arc<str>>> {
         let now = Instant::now();
         let mut instances = self.instances();
         let asked = instances.proved_at;
         if asked.is_some_and(|asked| now < asked + PROOF_INTERVAL) {
-            return Vec::new();
+            return None;
         }
         instances.proved_at = Some(now);
         let known = instances.known.iter();
-        known.map(|(id, _)| Arc::clone(id)).collect()
+        Some(known.map(|(id, _)| Arc::clone(id)).collect())
     }
 
     /// Nothing panics while the lock is held, so a poisoned one is as good as new.
@@ -183,6 +188,23 @@ impl Peer {
         self.instances
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Instances {
+    fn answered(&mut self, id: &str) {
+        let now = Instant::now();
+        if let Some(known) = self.known.iter_mut().find(|known| &*known.0 == id) {
+            known.1 = now;
+            return;
+        }
+        if self.known.len() >= MAX_KNOWN {
+            let oldest = self.known.iter().enumerate();
+            if let Some((at, _)) = oldest.min_by_key(|(_, known)| known.1) {
+                self.known.swap_remove(at);
+            }
+        }
+        self.known.push((id.into(), now));
     }
 }
 
@@ -233,8 +255,21 @@ mod tests {
         advance(Duration::from_millis(1)).await;
         peer.went_silent(Instant::now());
         assert_eq!(None, peer.target());
-        assert_eq!(3, peer.unproven().len());
-        assert!(peer.unproven().is_empty(), "asked a moment ago");
+        assert_eq!(Some(3), peer.unproven().map(|unproven| unproven.len()));
+        assert_eq!(None, peer.unproven(), "asked a moment ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_sign_of_life_is_woken_by_the_first() {
+        let peer = peer();
+        let sent = Instant::now();
+        advance(Duration::from_millis(250)).await;
+        peer.went_silent(sent);
+        let ((), ()) = tokio::join!(peer.somebody_is_alive(), async {
+            tokio::task::yield_now().await;
+            peer.answered("b");
+        });
+        assert_eq!(Some("b".into()), peer.target());
     }
 
     #[tokio::test(start_paused = true)]
