@@ -60,6 +60,8 @@ async fn restart(mut bench: Bench, how: &str) {
         let old = bench.replicas("gateway");
         let new = bench.add("gateway").await;
         load.aim_at(bench.get_user(&new));
+        // A balancer stops sending before a gateway is told to leave.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         leaving.extend(leave(&mut bench, &old).await);
     }
     let report = load.stop().await;

@@ -1,10 +1,13 @@
-//! A request that doesn't end: the process leaves without it when the grace is over, and what is known of
-//! it is in the span files.
+//! A process is told to leave while a request is under way: it waits for the request, until the grace is
+//! over or it is told again, and what is known of the request is in the span files.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     bench::{Bench, ONE_EACH, figure, turn},
@@ -19,7 +22,24 @@ use crate::{
 const GRACE: (&str, &str) = ("SHUTDOWN_GRACE", "1s");
 /// Ten times the grace; the request takes 30 s.
 const BOUND: Duration = Duration::from_secs(10);
+const BODY: &str = r#"{"name":"Eve","email":"eve@example.com"}"#;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn a_gateway_that_leaves_finishes_its_open_request() {
+    let _turn = turn().await;
+    let bench = Bench::on(Server::start().await, &ONE_EACH, &[]).await;
+    let mut open = registration(&bench, BODY.len(), &BODY[..10]).await;
+    begun(&bench, "gateway").await;
+    bench.signal("gateway-1", Signal::TERM);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    open.write_all(&BODY.as_bytes()[10..]).await.unwrap();
+    let mut answer = String::new();
+    // It closes the connection after the answer.
+    let reading = open.read_to_string(&mut answer);
+    tokio::time::timeout(BOUND, reading).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
 
 #[tokio::test]
 async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
@@ -46,8 +66,7 @@ async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
     let _turn = turn().await;
     let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
     bench.signal("database-service-1", Signal::STOP);
-    let body = r#"{"name":"Eve","email":"eve@example.com"}"#;
-    let _stuck = registration(&bench, body.len(), body).await;
+    let _stuck = registration(&bench, BODY.len(), BODY).await;
     begun(&bench, "user-service").await;
     let took = ended(&mut bench, "user-service-1", 1).await;
     figure(
@@ -89,7 +108,7 @@ async fn a_second_signal_ends_a_process_at_once() {
 
 /// Sends a registration whose body never ends.
 async fn half_a_registration(bench: &Bench) -> TcpStream {
-    let connection = registration(bench, 1000, r#"{"name":"#).await;
+    let connection = registration(bench, BODY.len(), &BODY[..10]).await;
     begun(bench, "gateway").await;
     connection
 }
