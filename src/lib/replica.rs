@@ -265,7 +265,8 @@ impl Running {
     /// within `Limits::shutdown_grace`, and sends the replies.
     ///
     /// Leaving takes 0.3 to 1.3 s where no handler runs longer, a second more at most for the last replies,
-    /// and no time without a connection.
+    /// and no time without a connection. [`Shutdown::hurry`] ends it at once; what is unfinished is dropped with
+    /// the runtime.
     ///
     /// # Cancellation
     ///
@@ -285,6 +286,6 @@ impl Running {
         }
         // Before anything else, so that nobody sends here who could go elsewhere.
         self.core.client.health().fail(health::GROUP, "leaving");
-        leave::leave(self.core, self.subscriptions, self.handlers).await;
+        leave::leave(self.core, self.subscriptions, self.handlers, shutdown).await;
     }
 }

@@ -8,9 +8,12 @@ use tokio_util::sync::CancellationToken;
 /// Tells every part of a process that it should leave.
 ///
 /// Clones share one state; once requested it stays so. Nobody is interrupted: each part finishes
-/// what it has accepted and returns.
+/// what it has accepted and returns. [`hurry`](Self::hurry) ends the grace that it has for that.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(CancellationToken);
+pub struct Shutdown {
+    requested: CancellationToken,
+    hurried: CancellationToken,
+}
 
 impl Shutdown {
     /// Makes one that only [`request`](Self::request) triggers.
@@ -19,9 +22,10 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Makes one that SIGINT and SIGTERM trigger too.
+    /// Makes one that SIGINT and SIGTERM trigger too. One that comes when leaving has been requested, by a
+    /// signal or otherwise, hurries.
     ///
-    /// The task that waits for them ends with the first.
+    /// The task that waits for them ends with the second, or with the runtime.
     ///
     /// # Errors
     ///
@@ -36,12 +40,16 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate())?;
         let requested = shutdown.clone();
         tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = requested.requested() => {}
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if requested.is_requested() {
+                    return requested.hurry();
+                }
+                requested.request();
             }
-            requested.request();
         });
         Ok(shutdown)
     }
@@ -61,17 +69,28 @@ impl Shutdown {
 
     /// Asks every holder to leave.
     pub fn request(&self) {
-        self.0.cancel();
+        self.requested.cancel();
+    }
+
+    /// Asks every holder to leave at once, and give up what it has accepted.
+    pub fn hurry(&self) {
+        self.requested.cancel();
+        self.hurried.cancel();
     }
 
     /// Tells whether leaving was asked for.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        self.0.is_cancelled()
+        self.requested.is_cancelled()
     }
 
     /// Waits until leaving is asked for. Dropping the future changes nothing.
     pub async fn requested(&self) {
-        self.0.cancelled().await;
+        self.requested.cancelled().await;
+    }
+
+    /// Waits until leaving at once is asked for. Dropping the future changes nothing.
+    pub async fn hurried(&self) {
+        self.hurried.cancelled().await;
     }
 }

@@ -123,6 +123,7 @@ pub(super) async fn serve_at_most(
     tokio::select! {
         () = connections.shutdown() => {}
         () = answered => {}
+        () = shutdown.hurried() => tracing::warn!("left with open requests: told to leave at once"),
         () = sleep(grace) => tracing::warn!("left with open requests: the grace time is over"),
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::{Core, Subscriptions};
+use crate::Shutdown;
 
 /// How long arrivals are counted, to know how many may be under way.
 const COUNTING: Duration = Duration::from_millis(100);
@@ -23,12 +24,35 @@ pub(super) async fn leave(
     core: Arc<Core>,
     mut subscriptions: Subscriptions,
     handlers: TaskTracker,
+    shutdown: &Shutdown,
 ) {
     let grace_ends = Instant::now() + core.limits.shutdown_grace;
     core.drain();
+    let finished = tokio::select! {
+        finished = finish(&core, &mut subscriptions, &handlers, grace_ends) => finished,
+        () = shutdown.hurried() => false,
+    };
+    if !finished {
+        tracing::warn!(
+            unfinished = handlers.len(),
+            "left with unfinished requests: the grace time is over"
+        );
+    }
+    if core.client.is_connected() {
+        end(&core, subscriptions).await;
+    }
+}
+
+/// Leaves the groups and finishes what was accepted; `false` when the time was too short for that.
+async fn finish(
+    core: &Arc<Core>,
+    subscriptions: &mut Subscriptions,
+    handlers: &TaskTracker,
+    grace_ends: Instant,
+) -> bool {
     // Without a connection nothing can arrive, and unsubscribing would wait for one.
     if core.client.is_connected() {
-        leave_groups(&core, &mut subscriptions, &handlers, grace_ends).await;
+        leave_groups(core, subscriptions, handlers, grace_ends).await;
     }
     core.close();
     handlers.close();
@@ -38,22 +62,14 @@ pub(super) async fn leave(
             tokio::select! {
                 biased;
                 next = subscriptions.next() => match next {
-                    Some(message) => core.accept(message, &handlers),
+                    Some(message) => core.accept(message, handlers),
                     None => return handlers.wait().await,
                 },
                 () = handlers.wait() => return,
             }
         }
     };
-    if timeout_at(grace_ends, finishing).await.is_err() {
-        tracing::warn!(
-            unfinished = handlers.len(),
-            "left with unfinished requests: the grace time is over"
-        );
-    }
-    if core.client.is_connected() {
-        end(&core, subscriptions).await;
-    }
+    timeout_at(grace_ends, finishing).await.is_ok()
 }
 
 async fn leave_groups(
