@@ -44,6 +44,8 @@
 //! }
 //! ```
 //!
+//! Whether it is ready, and if not, why, stands in the client's [`Health`]; [`http::Admin`] shows it.
+//!
 //! Its callers write `client.call::<Greet>(&"Ada".to_owned()).await?`. A whole system, with an HTTP
 //! route and two services in a chain, is `examples/greeting.rs`.
 //!

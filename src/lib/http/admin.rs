@@ -22,6 +22,18 @@ const PLACES: Places = Places {
 ///
 /// Start it first and drop it last: a process that waits for NATS, or finishes its work before it
 /// leaves, says so. Dropping it stops accepting; nobody waits for those who ask.
+///
+/// ```no_run
+/// # use nats_serve::{Client, http};
+/// # async fn run(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let health = client.health();
+/// health.fail("cache", "is being filled");
+/// let _admin = http::Admin::bind(([127, 0, 0, 1], 9000).into(), health).await?;
+/// // ... later:
+/// health.pass("cache", "filled");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is answered once it is dropped"]
 pub struct Admin {

@@ -42,8 +42,9 @@ fn row(replica: &ServiceStats, now: SystemTime) -> [String; HEAD.len()] {
         _ => "-".to_owned(),
     };
     [
-        replica.name.clone(),
-        replica.id.clone(),
+        // Anybody may answer, and a terminal obeys control characters.
+        replica.name.escape_debug().to_string(),
+        replica.id.escape_debug().to_string(),
         uptime(&replica.started, now),
         sum(|endpoint| endpoint.num_requests),
         sum(|endpoint| endpoint.num_errors),
