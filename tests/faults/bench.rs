@@ -15,10 +15,21 @@ pub(crate) async fn turn() -> MutexGuard<'static, ()> {
 
 /// How long a fault lasts: so many seconds, or as many as `NATS_SERVE_FAULTS_SECONDS` asks for if that
 /// is more.
-pub(crate) fn lasting(seconds: u64) -> Duration {
-    let asked = std::env::var("NATS_SERVE_FAULTS_SECONDS").ok();
-    let asked = asked.map_or(0, |text| text.parse().expect("a number of seconds"));
-    Duration::from_secs(seconds.max(asked))
+pub(crate) fn lasting(seconds: u32) -> Duration {
+    let asked = setting("NATS_SERVE_FAULTS_SECONDS").unwrap_or(0);
+    Duration::from_secs(seconds.max(asked).into())
+}
+
+/// Requests a second: `NATS_SERVE_FAULTS_RATE`, or what unoptimised builds manage on a machine that others
+/// use too. A process without processor time looks frozen.
+pub(crate) fn rate() -> u32 {
+    setting("NATS_SERVE_FAULTS_RATE").unwrap_or(50)
+}
+
+fn setting(name: &str) -> Option<u32> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse().ok().filter(|number| *number > 0);
+    Some(number.unwrap_or_else(|| panic!("{name} is a number from 1 on, and not {text:?}")))
 }
 
 /// Prints what was measured, for docs/reliability.md.

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, THREE_EACH, figure, lasting, turn},
+    bench::{Bench, THREE_EACH, figure, lasting, rate, turn},
     calls::{Hops, now},
     load::Load,
     support::Server,
 };
 
 /// Ten times the promise would outlast the test; that it leaves before it thaws is what counts.
-const FREEZE_SECONDS: u64 = 20;
+const FREEZE_SECONDS: u32 = 20;
 
 #[tokio::test]
 async fn a_frozen_replica_costs_its_own_caller_an_attempt_and_no_get() {
     let _turn = turn().await;
     let bench = Bench::on(Server::start().await, &THREE_EACH, &[]).await;
     let nats = bench.stack.nats.as_ref().unwrap().url();
-    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let load = Load::start(bench.get_user("gateway-1"), rate());
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let instance = bench.instance("database-service-1");

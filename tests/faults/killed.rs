@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, THREE_EACH, figure, lasting, turn},
+    bench::{Bench, THREE_EACH, figure, lasting, rate, turn},
     load::Load,
 };
 
@@ -20,7 +20,7 @@ async fn a_replica_killed_in_the_middle_of_its_work_costs_an_attempt_and_no_get(
 async fn killed(how: &str, variables: &[(&str, &str)]) {
     let _turn = turn().await;
     let mut bench = Bench::start(&THREE_EACH, variables).await;
-    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let load = Load::start(bench.get_user("gateway-1"), rate());
     let until = Instant::now() + lasting(12);
     let mut kills = 0;
     for service in ["database-service", "user-service"].into_iter().cycle() {

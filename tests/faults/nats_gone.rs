@@ -11,7 +11,7 @@ use std::{
 use nats_serve::Replica;
 
 use crate::{
-    bench::{Bench, ONE_EACH, figure, lasting, turn},
+    bench::{Bench, ONE_EACH, figure, lasting, rate, turn},
     calls::Hops,
     load::Load,
     stopwatch::percentile,
@@ -26,7 +26,7 @@ use crate::{
 async fn while_nats_is_gone_answers_are_fast_and_then_all_is_well() {
     let _turn = turn().await;
     let mut bench = Bench::start(&ONE_EACH, &[]).await;
-    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let load = Load::start(bench.get_user("gateway-1"), rate());
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let nats = bench.stack.nats.take().unwrap();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, figure, turn},
+    bench::{Bench, figure, rate, turn},
     load::Load,
     proxy::Proxy,
     support::{Process, Server},
@@ -42,7 +42,7 @@ async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
 }
 
 async fn restart(mut bench: Bench, how: &str) {
-    let load = Load::start(bench.get_user("gateway-1"), 200);
+    let load = Load::start(bench.get_user("gateway-1"), rate());
     let mut leaving = Vec::new();
     while leaving.len() < LEAVES {
         // One replica of each service at a time, as if each were rolled out by its own team.
