@@ -3,7 +3,7 @@
 //! A live replica gives a sign within `ATTEMPT_TIMEOUT`: the answer, or `accepted` when its handler takes
 //! longer. After `accepted` it is asked now and then whether it is still there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, client::PublishErrorKind};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::{
     Client, Unanswered,
     call::Failure,
     inbox::{Sign, Waiter},
+    peer::Peer,
 };
 use crate::{
     Code, Service, Status,
@@ -26,6 +27,7 @@ const UNREAD: usize = 4;
 /// An attempt under way. Dropping it forgets it.
 pub(super) struct Attempt<'a> {
     client: &'a Client,
+    peer: &'a Peer,
     names: &'static Names,
     waiter: Waiter<'a>,
     deadline: Instant,
@@ -57,6 +59,7 @@ impl Client {
     pub(super) async fn attempt<'a>(
         &'a self,
         names: &'static Names,
+        peer: &'a Peer,
         instance: Option<&str>,
         headers: HeaderMap,
         payload: Bytes,
@@ -86,6 +89,7 @@ impl Client {
         }
         Ok(Attempt {
             client: self,
+            peer,
             names,
             waiter,
             deadline,
@@ -106,11 +110,12 @@ impl Attempt<'_> {
                 if until == self.deadline {
                     return Event::Deadline;
                 }
-                if self.accepted.is_some() && !self.asked {
-                    self.ask().await;
-                    continue;
+                match self.accepted.clone() {
+                    Some(id) if self.is_alive(&id) => {}
+                    Some(id) if !self.asked => self.ask(&id).await,
+                    _ => return Event::Silent,
                 }
-                return Event::Silent;
+                continue;
             };
             let message = match sign {
                 Some(Sign::Message(message)) => message,
@@ -119,7 +124,8 @@ impl Attempt<'_> {
             };
             match Reply::decode(message) {
                 Reply::Interim(head) => {
-                    self.alive();
+                    self.alive(Instant::now());
+                    self.peer.answered(&head.replica);
                     if !head.replica.is_empty() {
                         self.accepted = Some(head.replica.into());
                     }
@@ -139,7 +145,7 @@ impl Attempt<'_> {
     /// until the deadline, another goes on asking.
     pub(super) fn wait_on(&mut self) {
         if self.accepted.is_some() {
-            self.alive();
+            self.alive(Instant::now());
         } else {
             self.due = self.deadline;
         }
@@ -156,22 +162,36 @@ impl Attempt<'_> {
         self.accepted.as_deref()
     }
 
-    fn alive(&mut self) {
+    fn alive(&mut self, at: Instant) {
         self.asked = false;
-        self.due = Instant::now() + self.client.shared.options.attempt_timeout;
+        self.due = at + self.patience();
     }
 
-    /// Asks whoever has accepted this for a sign of life; if it is gone the server answers.
-    async fn ask(&mut self) {
+    fn patience(&self) -> Duration {
+        self.client.shared.options.attempt_timeout
+    }
+
+    /// Tells whether whoever has accepted this answered anything to anybody in this process lately.
+    fn is_alive(&mut self, id: &str) -> bool {
+        let sign = self.peer.last_sign_of(id);
+        let lately = sign.filter(|at| *at + self.patience() > Instant::now());
+        if let Some(at) = lately {
+            self.alive(at);
+        }
+        lately.is_some()
+    }
+
+    /// Asks an instance for a sign of life, unless another call has just asked; if it is gone the server
+    /// answers.
+    async fn ask(&mut self, id: &str) {
         self.asked = true;
-        self.due = Instant::now() + self.client.shared.options.attempt_timeout;
-        let Some(id) = &self.accepted else { return };
+        self.due = Instant::now() + self.patience();
+        if !self.peer.may_ask(id, self.patience()) {
+            return;
+        }
         let subject = instance_subject(self.names.service, id, PING);
-        let asking = self.client.shared.nats.publish_with_reply(
-            subject,
-            self.waiter.subject(),
-            Bytes::new(),
-        );
+        let nats = &self.client.shared.nats;
+        let asking = nats.publish_with_reply(subject, self.waiter.subject(), Bytes::new());
         // A question that can't be sent is one without an answer.
         let _ = timeout_at(self.due.min(self.deadline), asking).await;
     }

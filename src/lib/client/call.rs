@@ -140,6 +140,7 @@ impl Client {
         loop {
             let sent = self.attempt(
                 call.names,
+                &call.peer,
                 target.as_deref(),
                 call.head(attempt).encode(),
                 call.payload.clone(),

@@ -50,10 +50,17 @@ pub(super) struct Peer {
 
 #[derive(Debug, Default)]
 struct Instances {
-    /// Id, and when it answered last.
-    known: Vec<(Arc<str>, Instant)>,
+    known: Vec<Known>,
     steering: Option<Steering>,
     proved_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: Arc<str>,
+    answered: Instant,
+    /// When it was last asked for a sign of life.
+    asked: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,11 +130,11 @@ impl Peer {
         let proven: Vec<_> = instances
             .known
             .iter()
-            .filter(|(_, answered)| *answered > steering.since)
+            .filter(|known| known.answered > steering.since)
             .collect();
         proven
             .choose(&mut rand::rng())
-            .map(|(id, _)| Arc::clone(id))
+            .map(|known| Arc::clone(&known.id))
     }
 
     /// Notes that an instance lives.
@@ -139,6 +146,27 @@ impl Peer {
         if self.steers.load(Relaxed) {
             self.alive.notify_waiters();
         }
+    }
+
+    /// Returns when an instance last gave a sign of life; `None` if it never did, or is forgotten.
+    pub(super) fn last_sign_of(&self, id: &str) -> Option<Instant> {
+        let mut instances = self.instances();
+        instances.find(id).map(|known| known.answered)
+    }
+
+    /// Tells whether to ask an instance for a sign of life: not if another call has just done so, and its
+    /// answer serves both.
+    pub(super) fn may_ask(&self, id: &str, pause: Duration) -> bool {
+        let now = Instant::now();
+        let mut instances = self.instances();
+        let Some(known) = instances.find(id) else {
+            return true;
+        };
+        let may = known.asked.is_none_or(|asked| now >= asked + pause);
+        if may {
+            known.asked = Some(now);
+        }
+        may
     }
 
     /// Waits until there is an instance to steer to.
@@ -154,7 +182,7 @@ impl Peer {
 
     /// Notes that an instance is gone, or as good as gone.
     pub(super) fn forget(&self, id: &str) {
-        self.instances().known.retain(|known| &*known.0 != id);
+        self.instances().known.retain(|known| &*known.id != id);
     }
 
     /// Notes that some member of the group gave no sign of life to what was sent then.
@@ -180,7 +208,7 @@ impl Peer {
         }
         instances.proved_at = Some(now);
         let known = instances.known.iter();
-        Some(known.map(|(id, _)| Arc::clone(id)).collect())
+        Some(known.map(|known| Arc::clone(&known.id)).collect())
     }
 
     /// Nothing panics while the lock is held, so a poisoned one is as good as new.
@@ -194,17 +222,25 @@ impl Peer {
 impl Instances {
     fn answered(&mut self, id: &str) {
         let now = Instant::now();
-        if let Some(known) = self.known.iter_mut().find(|known| &*known.0 == id) {
-            known.1 = now;
+        if let Some(known) = self.find(id) {
+            known.answered = now;
             return;
         }
         if self.known.len() >= MAX_KNOWN {
             let oldest = self.known.iter().enumerate();
-            if let Some((at, _)) = oldest.min_by_key(|(_, known)| known.1) {
+            if let Some((at, _)) = oldest.min_by_key(|(_, known)| known.answered) {
                 self.known.swap_remove(at);
             }
         }
-        self.known.push((id.into(), now));
+        self.known.push(Known {
+            id: id.into(),
+            answered: now,
+            asked: None,
+        });
+    }
+
+    fn find(&mut self, id: &str) -> Option<&mut Known> {
+        self.known.iter_mut().find(|known| &*known.id == id)
     }
 }
 
@@ -292,7 +328,20 @@ mod tests {
         }
         let instances = peer.instances();
         assert_eq!(MAX_KNOWN, instances.known.len());
-        assert!(instances.known.iter().any(|(id, _)| &**id == "999"));
+        assert!(instances.known.iter().any(|known| &*known.id == "999"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_is_asked_once_however_many_calls_wait_for_it() {
+        let (peer, pause) = (peer(), Duration::from_millis(250));
+        let asked = (0..100).filter(|_| peer.may_ask("a", pause)).count();
+        assert_eq!(1, asked);
+        advance(pause).await;
+        assert!(peer.may_ask("a", pause));
+        peer.forget("a");
+        // Each finds out for itself what became of it.
+        assert!(peer.may_ask("a", pause) && peer.may_ask("a", pause));
+        assert_eq!(None, peer.last_sign_of("a"));
     }
 
     /// The model: a hundred in ten seconds, and one for every ten calls of that time.

@@ -3,7 +3,7 @@
 //! `axum::serve` gives hyper no timer, so a client that never finishes its headers would hold its
 //! connection for ever, and shutdown with it. Hence hyper itself.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,6 +11,7 @@ use axum::{
     http::{Request, header},
     response::IntoResponse,
 };
+use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -48,7 +49,8 @@ pub(super) struct Places {
 
 /// Serves until shutdown is requested, 768 connections at a time: 64 more are
 /// answered 503 and closed, further ones closed.
-/// Then takes no more connections and waits at most `grace` for requests under way.
+/// Then takes no more connections and waits at most `grace` for requests under way, or until
+/// [`Shutdown::hurry`].
 ///
 /// # Cancellation
 ///
@@ -65,17 +67,7 @@ pub(super) async fn serve_at_most(
     shutdown: &Shutdown,
     grace: Duration,
 ) {
-    let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT);
-    let connections = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(at_most.connections));
-    let refusals = Arc::new(Semaphore::new(at_most.refusals));
-    let refusing = Router::new().fallback(refuse);
-    let requests = TaskTracker::new();
-    let mut failing = false;
-    let mut full = false;
+    let mut door = Door::new(at_most, router);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -83,48 +75,108 @@ pub(super) async fn serve_at_most(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                failing = false;
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    full = false;
-                    let router = router.clone();
-                    connect(&server, &connections, stream, place, router, &requests);
-                    continue;
-                }
-                if !full {
-                    tracing::warn!(
-                        "all {} connections are taken; refusing more",
-                        at_most.connections
-                    );
-                }
-                full = true;
-                if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                    let router = refusing.clone();
-                    connect(&server, &connections, stream, place, router, &requests);
-                }
-            }
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("connections can't be accepted at the moment: {error}");
-                }
-                failing = true;
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Ok((stream, _)) => door.admit(stream),
+            Err(error) => door.pause_after(&error).await,
         }
     }
+    // Who has connected already is answered; dropping the listener would cut him off.
+    for _ in 0..at_most.connections {
+        let Some(Ok((stream, _))) = listener.accept().now_or_never() else {
+            break;
+        };
+        door.admit(stream);
+    }
     drop(listener);
-    requests.close();
+    door.requests.close();
     // Connections without a request have nothing to wait for: a client that never finishes its headers
     // would hold everything up.
     let answered = async {
-        requests.wait().await;
+        door.requests.wait().await;
         sleep(CLOSING_TIME).await;
     };
     tokio::select! {
-        () = connections.shutdown() => {}
+        () = door.connections.shutdown() => {}
         () = answered => {}
         () = shutdown.hurried() => tracing::warn!("left with open requests: told to leave at once"),
         () = sleep(grace) => tracing::warn!("left with open requests: the grace time is over"),
+    }
+}
+
+/// Lets connections in as long as there are places, and tells a few more that there are none.
+struct Door {
+    server: http1::Builder,
+    connections: GracefulShutdown,
+    router: Router,
+    refusing: Router,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    requests: TaskTracker,
+    at_most: Places,
+    /// All places were taken a moment ago, which has been logged.
+    full: bool,
+    /// Accepting failed a moment ago, which has been logged.
+    failing: bool,
+}
+
+impl Door {
+    fn new(at_most: Places, router: Router) -> Self {
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT);
+        Self {
+            server,
+            connections: GracefulShutdown::new(),
+            router,
+            refusing: Router::new().fallback(refuse),
+            places: Arc::new(Semaphore::new(at_most.connections)),
+            refusals: Arc::new(Semaphore::new(at_most.refusals)),
+            requests: TaskTracker::new(),
+            at_most,
+            full: false,
+            failing: false,
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream) {
+        self.failing = false;
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.full = false;
+            return self.connect(stream, place, self.router.clone());
+        }
+        if !self.full {
+            let all = self.at_most.connections;
+            tracing::warn!("all {all} connections are taken; refusing more");
+        }
+        self.full = true;
+        if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+            self.connect(stream, place, self.refusing.clone());
+        }
+    }
+
+    async fn pause_after(&mut self, error: &io::Error) {
+        if !self.failing {
+            tracing::warn!("connections can't be accepted at the moment: {error}");
+        }
+        self.failing = true;
+        sleep(ACCEPT_PAUSE).await;
+    }
+
+    fn connect(&self, stream: TcpStream, place: OwnedSemaphorePermit, router: Router) {
+        // Answers are small and complete when they are written; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let requests = self.requests.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let answered = answer(router.clone(), request);
+            requests.track_future(async move { Ok::<_, Infallible>(answered.await) })
+        });
+        let connection = self.server.serve_connection(TokioIo::new(stream), service);
+        let watched = self.connections.watch(connection);
+        tokio::spawn(async move {
+            // A client that breaks off or speaks no HTTP is its own affair.
+            let _ = watched.await;
+            drop(place);
+        });
     }
 }
 
@@ -132,30 +184,6 @@ pub(super) async fn serve_at_most(
 async fn refuse() -> impl IntoResponse {
     let status = Status::new(Code::Overloaded, "too many connections at the moment");
     ([(header::CONNECTION, "close")], status)
-}
-
-fn connect(
-    server: &http1::Builder,
-    connections: &GracefulShutdown,
-    stream: TcpStream,
-    place: OwnedSemaphorePermit,
-    router: Router,
-    requests: &TaskTracker,
-) {
-    // Answers are small and complete when they are written; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
-    let requests = requests.clone();
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let answered = answer(router.clone(), request);
-        requests.track_future(async move { Ok::<_, Infallible>(answered.await) })
-    });
-    let connection = server.serve_connection(TokioIo::new(stream), service);
-    let watched = connections.watch(connection);
-    tokio::spawn(async move {
-        // A client that breaks off or speaks no HTTP is its own affair.
-        let _ = watched.await;
-        drop(place);
-    });
 }
 
 async fn answer(router: Router, request: Request<Incoming>) -> axum::response::Response {
