@@ -13,4 +13,4 @@ doc:
 test:
     cargo test
     cargo test --features conformance --test conformance
-    cargo test --features faults --test faults
+    cargo test --release --features faults --test faults

@@ -29,6 +29,7 @@ mod header {
     pub(super) const REPLICA: HeaderName = HeaderName::from_static("replica");
     pub(super) const QUEUE_WAIT_MS: HeaderName = HeaderName::from_static("queue-wait-ms");
     pub(super) const LOAD: HeaderName = HeaderName::from_static("load");
+    pub(super) const LEAVING: HeaderName = HeaderName::from_static("leaving");
     pub(super) const INTERIM: HeaderName = HeaderName::from_static("interim");
     pub(super) const NOT_ACCEPTED: HeaderName = HeaderName::from_static("not-accepted");
     pub(super) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");

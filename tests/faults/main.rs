@@ -1,12 +1,12 @@
 //! Breaks the real thing and counts what it costs: real processes, a real nats-server, load at a
 //! constant rate, and an auditor who asks for the outcome of every request.
 //!
-//!     cargo test --features faults --test faults -- --nocapture
+//!     cargo test --release --features faults --test faults -- --nocapture
 //!
 //! Each test is named for the symptom that it rules out and prints what it measured in lines that begin
 //! with `figure:`; docs/reliability.md is made of them. A fault lasts as long as its test says; with
-//! `NATS_SERVE_FAULTS_SECONDS=30` none is shorter than 30 s. The load is 50 requests a second, so that it
-//! can be had from unoptimised builds on a busy machine; `NATS_SERVE_FAULTS_RATE=200` asks for more. The tests
+//! `NATS_SERVE_FAULTS_SECONDS=30` none is shorter than 30 s. The load is 100 requests a second, so that it
+//! can be had on a busy machine; `NATS_SERVE_FAULTS_RATE=200` asks for more. The tests
 //! take turns, since each measures and wants the machine for itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]

@@ -125,7 +125,7 @@ impl Attempt<'_> {
             match Reply::decode(message) {
                 Reply::Interim(head) => {
                     self.alive(Instant::now());
-                    self.peer.answered(&head.replica);
+                    self.peer.answered(&head);
                     if !head.replica.is_empty() {
                         self.accepted = Some(head.replica.into());
                     }

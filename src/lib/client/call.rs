@@ -103,14 +103,14 @@ impl Client {
             let pause = backoff(attempt);
             let failure = match self.outcome(&call, attempt, pause).await {
                 Ok((head, reply)) => {
-                    call.peer.answered(&head.replica);
+                    call.peer.answered(&head);
                     spans::answered(span, &head.replica, attempt, head.queue_wait);
                     return Ok(reply);
                 }
                 Err(failure) => failure,
             };
             if let Some(head) = &failure.answered {
-                call.peer.answered(&head.replica);
+                call.peer.answered(head);
                 spans::answered(span, &head.replica, attempt, head.queue_wait);
             }
             if failure.answered.is_none() || failure.repeatable {
@@ -197,7 +197,7 @@ impl Client {
         }
         while let Some(message) = waiter.next().await {
             if let Reply::Interim(head) = Reply::decode(message) {
-                peer.answered(&head.replica);
+                peer.answered(&head);
             }
         }
     }

@@ -16,7 +16,7 @@ use rand::seq::IndexedRandom;
 use tokio::{sync::Notify, time::Instant};
 use tower::retry::budget::{Budget, TpsBudget};
 
-use crate::Service;
+use crate::{Service, message::ReplyHead};
 
 /// The budget's window.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
@@ -61,6 +61,7 @@ struct Known {
     answered: Instant,
     /// When it was last asked for a sign of life.
     asked: Option<Instant>,
+    leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +131,7 @@ impl Peer {
         let proven: Vec<_> = instances
             .known
             .iter()
-            .filter(|known| known.answered > steering.since)
+            .filter(|known| known.answered > steering.since && !known.leaving)
             .collect();
         proven
             .choose(&mut rand::rng())
@@ -138,11 +139,11 @@ impl Peer {
     }
 
     /// Notes that an instance lives.
-    pub(super) fn answered(&self, id: &str) {
-        if id.is_empty() {
+    pub(super) fn answered(&self, head: &ReplyHead) {
+        if head.replica.is_empty() {
             return;
         }
-        self.instances().answered(id);
+        self.instances().answered(head);
         if self.steers.load(Relaxed) {
             self.alive.notify_waiters();
         }
@@ -220,10 +221,11 @@ impl Peer {
 }
 
 impl Instances {
-    fn answered(&mut self, id: &str) {
+    fn answered(&mut self, head: &ReplyHead) {
         let now = Instant::now();
-        if let Some(known) = self.find(id) {
+        if let Some(known) = self.find(&head.replica) {
             known.answered = now;
+            known.leaving = head.leaving;
             return;
         }
         if self.known.len() >= MAX_KNOWN {
@@ -233,9 +235,10 @@ impl Instances {
             }
         }
         self.known.push(Known {
-            id: id.into(),
+            id: head.replica.as_str().into(),
             answered: now,
             asked: None,
+            leaving: head.leaving,
         });
     }
 
@@ -255,9 +258,16 @@ mod tests {
     fn peer() -> Peer {
         let peer = Peer::new(SERVICE);
         for id in ["a", "b", "frozen"] {
-            peer.answered(id);
+            peer.answered(&by(id));
         }
         peer
+    }
+
+    fn by(id: &str) -> ReplyHead {
+        ReplyHead {
+            replica: id.to_owned(),
+            ..ReplyHead::default()
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,7 +276,7 @@ mod tests {
         assert_eq!(None, peer.target());
         let sent = Instant::now();
         advance(Duration::from_millis(250)).await;
-        peer.answered("a");
+        peer.answered(&by("a"));
         peer.went_silent(sent);
         assert_eq!(Some("a".into()), peer.target());
     }
@@ -277,7 +287,7 @@ mod tests {
         let sent = Instant::now();
         advance(Duration::from_millis(250)).await;
         peer.went_silent(sent);
-        peer.answered("b");
+        peer.answered(&by("b"));
         advance(STEERING_TIME - Duration::from_millis(1)).await;
         assert_eq!(Some("b".into()), peer.target());
         advance(Duration::from_millis(1)).await;
@@ -296,6 +306,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_leaves_is_alive_and_gets_no_more() {
+        let peer = peer();
+        let sent = Instant::now();
+        advance(Duration::from_millis(250)).await;
+        peer.went_silent(sent);
+        let leaving = ReplyHead {
+            leaving: true,
+            ..by("a")
+        };
+        peer.answered(&leaving);
+        assert_eq!(
+            (None, true),
+            (peer.target(), peer.last_sign_of("a").is_some())
+        );
+        peer.answered(&by("b"));
+        assert_eq!(Some("b".into()), peer.target());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_sign_of_life_is_woken_by_the_first() {
         let peer = peer();
         let sent = Instant::now();
@@ -303,7 +332,7 @@ mod tests {
         peer.went_silent(sent);
         let ((), ()) = tokio::join!(peer.somebody_is_alive(), async {
             tokio::task::yield_now().await;
-            peer.answered("b");
+            peer.answered(&by("b"));
         });
         assert_eq!(Some("b".into()), peer.target());
     }
@@ -313,7 +342,7 @@ mod tests {
         let peer = peer();
         let sent = Instant::now();
         advance(Duration::from_millis(1)).await;
-        peer.answered("a");
+        peer.answered(&by("a"));
         peer.went_silent(sent);
         peer.forget("a");
         assert_eq!(None, peer.target());
@@ -323,7 +352,7 @@ mod tests {
     async fn as_many_instances_are_remembered_as_there_is_room_for() {
         let peer = Peer::new(SERVICE);
         for id in 0..1_000 {
-            peer.answered(&id.to_string());
+            peer.answered(&by(&id.to_string()));
             advance(Duration::from_millis(1)).await;
         }
         let instances = peer.instances();

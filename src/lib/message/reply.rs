@@ -16,6 +16,8 @@ pub(crate) struct ReplyHead {
     pub(crate) queue_wait: Duration,
     /// Requests being worked on, and how many may be.
     pub(crate) load: Option<(usize, usize)>,
+    /// It finishes what it has accepted and takes no more.
+    pub(crate) leaving: bool,
 }
 
 /// What a replica says before, or beside, the answer.
@@ -74,6 +76,9 @@ impl ReplyHead {
         if let Some((ongoing, limit)) = self.load {
             insert(&mut headers, header::LOAD, &format!("{ongoing}/{limit}"));
         }
+        if self.leaving {
+            insert(&mut headers, header::LEAVING, "true");
+        }
         headers
     }
 
@@ -87,6 +92,7 @@ impl ReplyHead {
                 let (ongoing, limit) = load.split_once('/')?;
                 Some((ongoing.parse().ok()?, limit.parse().ok()?))
             }),
+            leaving: headers.get(header::LEAVING).is_some(),
         }
     }
 }

@@ -69,6 +69,7 @@ fn a_final_reply_survives_the_wire() {
         replica: "d1".to_owned(),
         queue_wait: Duration::from_millis(3),
         load: Some((5, 64)),
+        leaving: true,
     };
     let (headers, payload) = Answer::Payload("{}".into()).encode(&head);
     let Reply::Final { head: read, answer } = Reply::decode(message(headers, &payload)) else {
@@ -176,6 +177,7 @@ fn the_bytes_on_the_wire_are_those_of_the_protocol() {
         replica: "d1".to_owned(),
         queue_wait: Duration::ZERO,
         load: Some((1, 64)),
+        leaving: false,
     };
     let (headers, payload) = Answer::Failed(Status::not_found("no such user")).encode(&head);
     assert_eq!(

@@ -326,6 +326,7 @@ impl Core {
             replica: self.client.instance().id().to_owned(),
             queue_wait,
             load: Some((self.admission.ongoing(), self.admission.limit())),
+            leaving: self.is_draining(),
         }
     }
 }

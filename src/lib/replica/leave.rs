@@ -38,8 +38,9 @@ pub(super) async fn leave(
             "left with unfinished requests: the grace time is over"
         );
     }
+    core.close();
     if core.client.is_connected() {
-        end(&core, subscriptions).await;
+        end(&core, subscriptions, &handlers, finished).await;
     }
 }
 
@@ -100,10 +101,26 @@ async fn leave_groups(
     .await;
 }
 
-/// A round trip, not a flush of the socket: after it the server has our replies and sends nothing more.
-async fn end(core: &Core, mut subscriptions: Subscriptions) {
-    let _ = timeout(FLUSH_TIMEOUT, async {
+/// Gives up the instance's own subjects too, and sees that the server has all replies.
+async fn end(
+    core: &Arc<Core>,
+    mut subscriptions: Subscriptions,
+    handlers: &TaskTracker,
+    finished: bool,
+) {
+    let _ = timeout(QUIET, async {
         subscriptions.drain_rest().await;
+        // Refusals and signs of life, which take no time.
+        while let Some(message) = subscriptions.next().await {
+            core.accept(message, handlers);
+        }
+    })
+    .await;
+    let _ = timeout(FLUSH_TIMEOUT, async {
+        if finished {
+            handlers.wait().await;
+        }
+        // A round trip, not a flush of the socket: after it the server has our replies and sends nothing more.
         core.client.round_trip(FLUSH_TIMEOUT).await;
         // What has arrived is in the channels by now.
         while let Ok(Some(_)) = timeout(Duration::ZERO, subscriptions.next()).await {}
