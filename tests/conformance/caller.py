@@ -2,7 +2,7 @@
 
 python caller.py NATS_URL SUBJECT JSON_PAYLOAD [HEADER=VALUE ...]
 
-Interim replies (those with the header `interim`) are skipped. Prints
+Interim replies (those with the header `interim`) are skipped, but for the answer to a `_ping`, which is one. Prints
 {"headers": {...}, "payload": ...} or {"error": "no responders" | "timeout"}.
 The environment's INBOX_PREFIX, if set, is the prefix of the reply inbox.
 """
@@ -30,7 +30,7 @@ def parsed(data):
         return text
 
 
-async def final_reply(sub):
+async def final_reply(sub, asked):
     loop = asyncio.get_running_loop()
     end = loop.time() + WAIT_SECONDS
     while (left := end - loop.time()) > 0:
@@ -41,7 +41,7 @@ async def final_reply(sub):
         headers = dict(msg.headers or {})
         if headers.get("Status") == "503" and not msg.data:
             return {"error": "no responders"}
-        if "interim" not in headers:
+        if "interim" not in headers or asked.endswith("._ping"):
             return {"headers": headers, "payload": parsed(msg.data)}
     return {"error": "timeout"}
 
@@ -57,7 +57,7 @@ async def main(url, subject, payload, *pairs):
         inbox = nc.new_inbox()
         sub = await nc.subscribe(inbox)
         await nc.publish(subject, payload.encode(), reply=inbox, headers=headers or None)
-        answer = await final_reply(sub)
+        answer = await final_reply(sub, subject)
     finally:
         await nc.close()
     print(json.dumps(answer))

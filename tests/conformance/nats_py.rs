@@ -198,9 +198,10 @@ async fn a_replica_answers_under_its_own_name() {
 
     let pong = call(&stack, &own("_ping"), "", &[]).await;
     assert_eq!(
-        (&json!({}), replica),
+        (&json!(""), "pong", replica),
         (
             &pong["payload"],
+            pong["headers"]["interim"].as_str().unwrap(),
             pong["headers"]["replica"].as_str().unwrap()
         )
     );
