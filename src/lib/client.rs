@@ -35,8 +35,8 @@ pub use survey::{EndpointStats, ServiceStats};
 pub use unanswered::Unanswered;
 
 use crate::{
-    Code, Health, Instance, Operation, Status, context::RequestScope, operation::Names,
-    telemetry::spans,
+    Code, Health, Instance, Operation, Status, context::RequestScope, message::MAX_TIMEOUT,
+    operation::Names, telemetry::spans,
 };
 pub(crate) use attempt::PING;
 use connection::Connection;
@@ -50,7 +50,7 @@ use trouble::Trouble;
 /// An answer is worth this much waiting for a connection, no more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a process connects and how long it waits.
+/// How a process connects and how long it waits. A time above 30 s counts as 30 s.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Servers of one NATS cluster, comma-separated. Default `nats://127.0.0.1:4222`.
@@ -65,6 +65,20 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
     pub reconnect_wait: Duration,
+}
+
+impl Options {
+    /// No wait is longer than a request may take.
+    fn bounded(mut self) -> Self {
+        for wait in [
+            &mut self.request_timeout,
+            &mut self.attempt_timeout,
+            &mut self.reconnect_wait,
+        ] {
+            *wait = MAX_TIMEOUT.min(*wait);
+        }
+        self
+    }
 }
 
 impl Default for Options {
@@ -142,6 +156,7 @@ impl Client {
     ///
     /// Returns an error when the URL is malformed.
     pub async fn connect(instance: &Instance, options: Options) -> Result<Self, Error> {
+        let options = options.bounded();
         let inbox = Arc::new(Inbox::new(instance));
         let health = Health::default();
         let trouble = Arc::new(Trouble::new(&health));
@@ -203,7 +218,8 @@ impl Client {
     ///
     /// What was surely not begun (no replica, a replica that refused for load) is repeated, and what may
     /// have begun (no sign of life, a replica that died, a lost connection) if the operation is
-    /// idempotent: up to three attempts within the deadline, with pauses of 10 to 40 ms, and over ten
+    /// idempotent: up to three attempts within the deadline, with pauses of 10 to 40 ms (after silence until
+    /// another instance has given a sign of life, `attempt_timeout` at most), and over ten
     /// seconds no more repetitions of calls to a service than 100 and a tenth of its calls. A replica that
     /// says that it is working is waited for, whatever it takes. After a silent attempt first
     /// attempts go for 15 s to instances that have answered since.
@@ -214,8 +230,8 @@ impl Client {
     /// |---|---|---|
     /// | `unavailable` | `NoResponders` | no replica listens |
     /// | `unavailable` | `Disconnected` | NATS is not connected, or the connection was lost meanwhile |
-    /// | `unavailable` | `Gone` | the replica died while it worked on it, and it can't be repeated |
-    /// | `overloaded` | `Busy` | every replica that was tried refused |
+    /// | `unavailable` | `Gone` | the replica died while it worked on it, or its answer was lost, and it can't be repeated |
+    /// | `overloaded`, or `unavailable` from one that leaves | `Busy` | the last replica that was tried refused |
     /// | `deadline_exceeded` | `TimedOut` | the time ran out; whether the work was done is unknown |
     /// | `internal` | `Forbidden` | NATS's permissions refuse the call |
     /// | `too_large` | | the request is over the server's `max_payload` |

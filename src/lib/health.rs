@@ -37,7 +37,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// | check | set by | passes while |
 /// |---|---|---|
 /// | `nats` | the client | a server is connected |
-/// | `permissions` | the client | nothing that the process needs has been refused; there from the first refusal |
+/// | `permissions` | the client | no subscription that the process needs has been refused on this connection, and no message in the last 30 s; there from the first refusal |
 /// | `group` | the replica | it is in its queue group and has not been told to leave |
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -58,6 +58,8 @@ struct Check {
 struct Outcome {
     passed: bool,
     words: Words,
+    /// Until when it counts.
+    until: Option<Instant>,
 }
 
 struct Probe {
@@ -76,6 +78,14 @@ impl Health {
         self.note(name, false, reason.into());
     }
 
+    /// The same, for a while: after that it counts as passed, unless it was noted again.
+    pub(crate) fn fail_for(&self, name: &'static str, reason: String, lasting: Duration) {
+        self.fail(name, reason);
+        if let Some(check) = self.lock().get_mut(name) {
+            check.outcome.until = Some(Instant::now() + lasting);
+        }
+    }
+
     /// Adds a check that is made when somebody asks for a [`report`](Self::report).
     ///
     /// It runs at most once a second and for at most 500 ms; its error is the reason. Until it has run
@@ -89,6 +99,7 @@ impl Health {
             outcome: Outcome {
                 passed: false,
                 words: "not checked yet".into(),
+                until: None,
             },
             probe: Some(Probe {
                 ask: Arc::new(move || Box::pin(probe())),
@@ -115,7 +126,16 @@ impl Health {
         for (name, (passed, words)) in join_all(probes).await {
             self.note(name, passed, words);
         }
-        let checks = self.lock();
+        let now = Instant::now();
+        let mut checks = self.lock();
+        let over = |check: &Check| check.outcome.until.is_some_and(|until| now >= until);
+        for check in checks.values_mut().filter(|check| over(check)) {
+            check.outcome = Outcome {
+                passed: true,
+                words: "no trouble lately".into(),
+                until: None,
+            };
+        }
         let checks = checks
             .iter()
             .map(|(name, check)| (*name, check.outcome.clone()));
@@ -141,7 +161,11 @@ impl Health {
     }
 
     fn note(&self, name: &'static str, passed: bool, words: Words) {
-        let outcome = Outcome { passed, words };
+        let outcome = Outcome {
+            passed,
+            words,
+            until: None,
+        };
         let mut checks = self.lock();
         match checks.get_mut(name) {
             Some(check) => check.outcome = outcome,

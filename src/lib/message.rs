@@ -11,9 +11,7 @@ use std::str::FromStr;
 use async_nats::{HeaderMap, HeaderValue, header::HeaderName};
 
 pub(crate) use reply::{Answer, Interim, Reply, ReplyHead};
-#[cfg(feature = "http")]
-pub(crate) use request::MAX_TIMEOUT;
-pub(crate) use request::RequestHead;
+pub(crate) use request::{MAX_TIMEOUT, RequestHead};
 
 /// Header names. NATS headers are case-sensitive; ours are lower case, ADR-32's are not ours.
 mod header {

@@ -198,7 +198,7 @@ async fn a_replica_answers_under_its_own_name() {
 
     let pong = call(&stack, &own("_ping"), "", &[]).await;
     assert_eq!(
-        (&json!(""), "pong", replica),
+        (&json!(""), "idle", replica),
         (
             &pong["payload"],
             pong["headers"]["interim"].as_str().unwrap(),

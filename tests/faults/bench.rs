@@ -26,6 +26,11 @@ pub(crate) fn rate() -> u32 {
     setting("NATS_SERVE_FAULTS_RATE").unwrap_or(100)
 }
 
+/// Whether the promised figures themselves are asserted: when a rate is asked for.
+pub(crate) fn strict() -> bool {
+    setting("NATS_SERVE_FAULTS_RATE").is_some()
+}
+
 fn setting(name: &str) -> Option<u32> {
     let text = std::env::var(name).ok()?;
     let number = text.parse().ok().filter(|number| *number > 0);

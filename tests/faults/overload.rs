@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nats_serve::{Client, Code, replica::Limits};
 
 use crate::{
-    bench::{figure, lasting, turn},
+    bench::{figure, lasting, strict, turn},
     stopwatch::{percentile, resident_kb},
     support::{
         Server,
@@ -96,9 +96,11 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
         format!("{:.1} s", normal.as_secs_f64()),
     );
 
-    // Refusing must cost so little that work goes on; on a machine that is busy otherwise, less of it.
-    assert!(goodput >= 0.3, "goodput {goodput}");
-    assert!(percentile(good, 100) < 2 * DEADLINE);
+    // Refusing must cost so little that work goes on; on a machine that is busy otherwise, less of it. Who
+    // asks for the full load wants the figures of docs/reliability.md.
+    let (share, margin) = if strict() { (0.9, 1) } else { (0.3, 2) };
+    assert!(goodput >= share, "goodput {goodput}");
+    assert!(percentile(good, 100) < margin * DEADLINE);
     let expected = |call: &Called| matches!(call.failed, None | Some(Code::Overloaded));
     assert!(calls.iter().all(expected));
     // An attempt is refused after QUEUE_WAIT, 50 ms.

@@ -44,12 +44,15 @@ impl Mute {
                 while let Some(request) = requests.next().await {
                     heard.fetch_add(1, Relaxed);
                     if let Some(id) = accepts_as {
+                        // A ghost haunts once.
+                        requests.unsubscribe().await.unwrap();
                         let mut headers = HeaderMap::new();
                         headers.insert("interim", "accepted");
                         headers.insert("replica", id);
                         let to = request.reply.unwrap();
                         let sent = client.publish_with_headers(to, headers, "".into()).await;
                         sent.unwrap();
+                        client.flush().await.unwrap();
                     }
                 }
             }
@@ -132,7 +135,28 @@ async fn a_replica_that_dies_at_work_is_noticed_long_before_the_deadline() {
     })
     .await;
     let echo = Running::start(&nats).await;
-    drop(ghost);
     assert_eq!(0, calling.await.unwrap().unwrap());
     assert_eq!(1, echo.begun());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again() {
+    let nats = Server::start().await;
+    let client = connect_with(CALLER, &nats, Duration::from_secs(20)).await;
+    let echo = Running::start(&nats).await;
+    // Whoever gets the call first says that echo works on it, which echo knows nothing of.
+    let id: &'static str = echo.instance.id().to_owned().leak();
+    let liar = Mute::join(&nats, "nap", Some(id)).await;
+    eventually("a call at the liar", async || {
+        assert_eq!(0, client.call::<Nap>(&0).await.unwrap());
+        (liar.heard() == 1).then_some(())
+    })
+    .await;
+    let liar = Mute::join(&nats, "sleep", Some(id)).await;
+    let lost = eventually("a call at the liar that can't be repeated", async || {
+        client.call::<Sleep>(&0).await.err()
+    })
+    .await;
+    assert_eq!(1, liar.heard());
+    assert_eq!(Some(Unanswered::Gone), lost.unanswered());
 }

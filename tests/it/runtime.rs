@@ -6,7 +6,7 @@ use nats_serve::{Code, replica::Limits};
 
 use crate::support::{
     Server,
-    echo::{CALLER, Fail, Panic, Repeat, Running, Say, Sleep, connect, connect_with},
+    echo::{CALLER, Fail, Nap, Panic, Refuse, Repeat, Running, Say, Sleep, connect, connect_with},
     eventually,
 };
 
@@ -33,6 +33,8 @@ async fn a_panic_is_an_internal_error_and_the_replica_serves_on() {
         Code::Internal,
         client.call::<Panic>(&()).await.unwrap_err().code()
     );
+    let found = client.survey(Duration::from_millis(500)).await;
+    assert_eq!(1, found[0].endpoints[0].data["panics"]);
     assert_eq!(
         "still here",
         client.call::<Say>(&"still here".to_owned()).await.unwrap()
@@ -46,6 +48,10 @@ async fn what_is_too_large_is_an_error_and_costs_no_connection() {
     let client = connect(CALLER, &nats).await;
     let reply = client.call::<Repeat>(&70_000).await.unwrap_err();
     assert_eq!(Code::TooLarge, reply.code());
+    for times in [100, 20_000, 40_000, 70_000] {
+        let refused = client.call::<Refuse>(&times).await.unwrap_err();
+        assert_eq!(Code::Conflict, refused.code(), "{times}");
+    }
     let request = client.call::<Say>(&"x".repeat(70_000)).await.unwrap_err();
     assert_eq!(Code::TooLarge, request.code());
     assert_eq!(
@@ -124,6 +130,38 @@ async fn beyond_its_limits_a_replica_refuses_and_says_that_it_did_not_begin() {
     assert!(results.iter().any(Result::is_ok));
     assert!(refused.count() >= 8);
     echo.leave().await;
+}
+
+#[tokio::test]
+async fn what_expires_in_the_queue_is_not_begun() {
+    let nats = Server::start().await;
+    let limits = Limits {
+        max_ongoing: 1,
+        queue_wait: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let echo = Running::with(&nats, limits).await;
+    let patient = connect(CALLER, &nats).await;
+    let hasty = connect_with(CALLER, &nats, Duration::from_millis(100)).await;
+    let long = tokio::spawn({
+        let client = patient.clone();
+        async move { client.call::<Sleep>(&800).await }
+    });
+    eventually("the long call at work", async || {
+        (echo.begun() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        Code::DeadlineExceeded,
+        hasty.call::<Nap>(&0).await.unwrap_err().code()
+    );
+    assert_eq!(800, long.await.unwrap().unwrap());
+    eventually("the expired call in the statistics", async || {
+        let found = patient.survey(Duration::from_millis(300)).await;
+        (found.first()?.endpoints.first()?.data["expired"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(1, echo.begun());
 }
 
 #[tokio::test]

@@ -25,9 +25,12 @@ pub(crate) async fn serve(process: Process, settings: &config::Database) -> anyh
             .with_context(|| format!("{} can't be made", state::FOLDER))?;
     }
     let url = settings.url()?;
-    let store = Sqlite::open(&url).await.context(
-        "the database can't be opened; set DATABASE_URL to a SQLite file that you may write to",
-    )?;
+    let store = tokio::select! {
+        () = process.shutdown.requested() => return Ok(()),
+        store = Sqlite::open(&url) => store.context(
+            "the database can't be opened; set DATABASE_URL to a SQLite file that you may write to",
+        )?,
+    };
     if settings.is_default() && state::RunFile::read()?.is_none() {
         // Nobody would notice until users are there and not there by turns.
         tracing::warn!(

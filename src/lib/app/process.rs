@@ -2,13 +2,18 @@
 
 use std::{io::Write, net::SocketAddr, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::config::Common;
 use crate::{
     Client, Instance, Replica, Service, Shutdown, health, http::Admin, replica, telemetry,
 };
+
+/// Time for the last messages beyond the grace that requests have.
+const LEAVING_TIME: Duration = Duration::from_secs(3);
+/// Time for a write to the disk, or another's lock, that is being waited for.
+const BLOCKING_TIME: Duration = Duration::from_secs(1);
 
 /// What a service is given to serve with.
 #[derive(Debug)]
@@ -54,23 +59,37 @@ pub(crate) fn run(
         }
         let client = Client::connect(&instance, common.nats.options(service)?).await?;
         let admin = listen(common.admin.addr, &client).await?;
-        let result = serve(Process {
+        let late = too_late(shutdown.clone(), common.limits.shutdown_grace);
+        let serving = serve(Process {
             client,
             shutdown,
             limits: common.limits.over(limits),
             latency: Latency(common.simulated_latency),
             admin: admin.address(),
             supervised: common.supervised,
-        })
-        .await;
+        });
+        let result = tokio::select! {
+            result = serving => result,
+            () = late => Err(anyhow!("left before it was done: something did not end in time")),
+        };
         // It has told about the leaving, to the end.
         drop(admin);
         result
     });
     // Nothing may record any more when the last spans are written.
-    drop(runtime);
+    runtime.shutdown_timeout(BLOCKING_TIME);
     telemetry.shutdown();
     result
+}
+
+/// Ends when everything should long have ended.
+async fn too_late(shutdown: Shutdown, grace: Duration) {
+    shutdown.requested().await;
+    tokio::select! {
+        () = tokio::time::sleep(grace) => {}
+        () = shutdown.hurried() => {}
+    }
+    tokio::time::sleep(LEAVING_TIME).await;
 }
 
 /// Tells how the process fares from now on: not ready, until its replica has joined.

@@ -24,6 +24,9 @@ use crate::{
 /// Messages that one attempt may have unread: `accepted`, a sign of life, the answer.
 const UNREAD: usize = 4;
 
+/// Longest pause between two questions whether an instance lives.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
 /// An attempt under way. Dropping it forgets it.
 pub(super) struct Attempt<'a> {
     client: &'a Client,
@@ -36,8 +39,12 @@ pub(super) struct Attempt<'a> {
     due: Instant,
     /// Who has accepted it.
     accepted: Option<Arc<str>>,
-    /// A sign of life has been asked for.
+    /// A sign of life has been asked for, and is due.
     asked: bool,
+    /// Nobody listened to the last question.
+    missed: bool,
+    /// Pause before the next question.
+    pause: Duration,
 }
 
 /// What an attempt has come to.
@@ -49,6 +56,8 @@ pub(super) enum Event {
     Silent,
     /// The replica that had accepted it died.
     Gone(Arc<str>),
+    /// The replica that had accepted it has done with it, and no answer came.
+    Lost,
     Disconnected,
     Forbidden,
     Deadline,
@@ -97,6 +106,8 @@ impl Client {
             due: sent + self.shared.options.attempt_timeout,
             accepted: None,
             asked: false,
+            missed: false,
+            pause: self.shared.options.attempt_timeout,
         })
     }
 }
@@ -111,7 +122,6 @@ impl Attempt<'_> {
                     return Event::Deadline;
                 }
                 match self.accepted.clone() {
-                    Some(id) if self.is_alive(&id) => {}
                     Some(id) if !self.asked => self.ask(&id).await,
                     _ => return Event::Silent,
                 }
@@ -124,18 +134,26 @@ impl Attempt<'_> {
             };
             match Reply::decode(message) {
                 Reply::Interim(head) => {
-                    self.alive(Instant::now());
+                    self.alive();
                     self.peer.answered(&head);
                     if !head.replica.is_empty() {
                         self.accepted = Some(head.replica.into());
                     }
                 }
-                Reply::NoResponders => {
-                    return match self.accepted.take() {
-                        Some(id) => Event::Gone(id),
-                        None => Event::NoResponders,
-                    };
+                Reply::Idle(head) => {
+                    self.peer.answered(&head);
+                    return Event::Lost;
                 }
+                Reply::NoResponders => match self.accepted.clone() {
+                    None => return Event::NoResponders,
+                    // One that reconnects listens to nothing for a moment.
+                    Some(_) if !self.missed && !self.names.idempotent => {
+                        self.missed = true;
+                        self.asked = false;
+                        self.due = Instant::now() + self.patience();
+                    }
+                    Some(id) => return Event::Gone(id),
+                },
                 Reply::Final { head, answer } => return Event::Final(head, answer),
             }
         }
@@ -145,7 +163,7 @@ impl Attempt<'_> {
     /// until the deadline, another goes on asking.
     pub(super) fn wait_on(&mut self) {
         if self.accepted.is_some() {
-            self.alive(Instant::now());
+            self.alive();
         } else {
             self.due = self.deadline;
         }
@@ -162,33 +180,22 @@ impl Attempt<'_> {
         self.accepted.as_deref()
     }
 
-    fn alive(&mut self, at: Instant) {
+    /// Asks again after a pause that doubles, so that calls which take long cost little.
+    fn alive(&mut self) {
         self.asked = false;
-        self.due = at + self.patience();
+        self.missed = false;
+        self.due = Instant::now() + self.pause;
+        self.pause = (2 * self.pause).min(self.patience().max(MAX_PAUSE));
     }
 
     fn patience(&self) -> Duration {
         self.client.shared.options.attempt_timeout
     }
 
-    /// Tells whether whoever has accepted this answered anything to anybody in this process lately.
-    fn is_alive(&mut self, id: &str) -> bool {
-        let sign = self.peer.last_sign_of(id);
-        let lately = sign.filter(|at| *at + self.patience() > Instant::now());
-        if let Some(at) = lately {
-            self.alive(at);
-        }
-        lately.is_some()
-    }
-
-    /// Asks an instance for a sign of life, unless another call has just asked; if it is gone the server
-    /// answers.
+    /// Asks whoever has accepted this for a sign of life; if it is gone the server answers.
     async fn ask(&mut self, id: &str) {
         self.asked = true;
         self.due = Instant::now() + self.patience();
-        if !self.peer.may_ask(id, self.patience()) {
-            return;
-        }
         let subject = instance_subject(self.names.service, id, PING);
         let nats = &self.client.shared.nats;
         let asking = nats.publish_with_reply(subject, self.waiter.subject(), Bytes::new());

@@ -131,6 +131,9 @@ impl Client {
 
     /// Makes an attempt; one that went to an instance which is no more goes to the group instead.
     async fn outcome(&self, call: &Call<'_>, attempt: u32, pause: Duration) -> Outcome {
+        if call.scope.remaining().is_zero() {
+            return Err(Failure::deadline(call.names));
+        }
         let wait = self.shared.options.reconnect_wait;
         if !self.connected(wait.min(call.scope.remaining())).await {
             let words = "NATS is not connected";
@@ -196,7 +199,7 @@ impl Client {
             let _ = nats.publish_with_reply(subject, reply, Bytes::new()).await;
         }
         while let Some(message) = waiter.next().await {
-            if let Reply::Interim(head) = Reply::decode(message) {
+            if let Reply::Interim(head) | Reply::Idle(head) = Reply::decode(message) {
                 peer.answered(&head);
             }
         }
@@ -249,6 +252,10 @@ impl Call<'_> {
                 Event::Gone(id) => {
                     self.peer.forget(&id);
                     let words = format!("the {service} that worked on it died");
+                    break Failure::unavailable(Unanswered::Gone, idempotent, words);
+                }
+                Event::Lost => {
+                    let words = format!("the answer of {service} was lost");
                     break Failure::unavailable(Unanswered::Gone, idempotent, words);
                 }
                 Event::Disconnected => {

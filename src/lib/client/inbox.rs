@@ -100,6 +100,14 @@ impl Inbox {
         any
     }
 
+    /// Tells whether a subject is where this process sends messages to itself.
+    pub(super) fn is_own(&self, subject: &str) -> bool {
+        let mut tokens = subject.split('.');
+        tokens.next() == Some("_INBOX")
+            && tokens.next() == Some(self.caller)
+            && tokens.next() == Some(self.caller)
+    }
+
     /// Ends every waiting call: its reply can't come any more.
     pub(super) fn abandon(&self) {
         self.waiting().clear();
@@ -122,17 +130,21 @@ impl Inbox {
     /// Hands replies to their calls until the connection ends. Never waits for a call.
     pub(super) async fn receive(self: std::sync::Arc<Self>, mut replies: Subscriber) {
         while let Some(reply) = replies.next().await {
-            self.count();
-            let token = token_of(&reply.subject);
-            let delivered = token.is_some_and(|token| {
-                let waiting = self.waiting();
-                waiting
-                    .get(&token)
-                    .is_some_and(|call| call.signs.try_send(Sign::Message(reply)).is_ok())
-            });
-            if !delivered {
-                self.late.fetch_add(1, Ordering::Relaxed);
-            }
+            self.deliver(reply);
+        }
+    }
+
+    fn deliver(&self, reply: Message) {
+        self.count();
+        let token = token_of(&reply.subject);
+        let delivered = token.is_some_and(|token| {
+            let waiting = self.waiting();
+            waiting
+                .get(&token)
+                .is_some_and(|call| call.signs.try_send(Sign::Message(reply)).is_ok())
+        });
+        if !delivered {
+            self.late.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -187,6 +199,9 @@ impl Drop for Waiter<'_> {
         self.inbox.waiting().remove(&self.token);
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -59,8 +59,6 @@ struct Instances {
 struct Known {
     id: Arc<str>,
     answered: Instant,
-    /// When it was last asked for a sign of life.
-    asked: Option<Instant>,
     leaving: bool,
 }
 
@@ -149,27 +147,6 @@ impl Peer {
         }
     }
 
-    /// Returns when an instance last gave a sign of life; `None` if it never did, or is forgotten.
-    pub(super) fn last_sign_of(&self, id: &str) -> Option<Instant> {
-        let mut instances = self.instances();
-        instances.find(id).map(|known| known.answered)
-    }
-
-    /// Tells whether to ask an instance for a sign of life: not if another call has just done so, and its
-    /// answer serves both.
-    pub(super) fn may_ask(&self, id: &str, pause: Duration) -> bool {
-        let now = Instant::now();
-        let mut instances = self.instances();
-        let Some(known) = instances.find(id) else {
-            return true;
-        };
-        let may = known.asked.is_none_or(|asked| now >= asked + pause);
-        if may {
-            known.asked = Some(now);
-        }
-        may
-    }
-
     /// Waits until there is an instance to steer to.
     pub(super) async fn somebody_is_alive(&self) {
         loop {
@@ -237,7 +214,6 @@ impl Instances {
         self.known.push(Known {
             id: head.replica.as_str().into(),
             answered: now,
-            asked: None,
             leaving: head.leaving,
         });
     }
@@ -316,10 +292,7 @@ mod tests {
             ..by("a")
         };
         peer.answered(&leaving);
-        assert_eq!(
-            (None, true),
-            (peer.target(), peer.last_sign_of("a").is_some())
-        );
+        assert_eq!(None, peer.target());
         peer.answered(&by("b"));
         assert_eq!(Some("b".into()), peer.target());
     }
@@ -358,19 +331,6 @@ mod tests {
         let instances = peer.instances();
         assert_eq!(MAX_KNOWN, instances.known.len());
         assert!(instances.known.iter().any(|known| &*known.id == "999"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_instance_is_asked_once_however_many_calls_wait_for_it() {
-        let (peer, pause) = (peer(), Duration::from_millis(250));
-        let asked = (0..100).filter(|_| peer.may_ask("a", pause)).count();
-        assert_eq!(1, asked);
-        advance(pause).await;
-        assert!(peer.may_ask("a", pause));
-        peer.forget("a");
-        // Each finds out for itself what became of it.
-        assert!(peer.may_ask("a", pause) && peer.may_ask("a", pause));
-        assert_eq!(None, peer.last_sign_of("a"));
     }
 
     /// The model: a hundred in ten seconds, and one for every ten calls of that time.

@@ -1,7 +1,7 @@
 //! What went wrong on the connection beside the calls: refusals by permission, dropped messages.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -19,13 +19,15 @@ use crate::{Health, health};
 
 /// Subjects that are remembered as forbidden.
 const MAX_FORBIDDEN: usize = 64;
+/// A refused message says how things stood then: permissions can be mended on the running server.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(30);
 /// Pause between two lines about the same trouble.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Trouble {
     health: Health,
-    forbidden: Mutex<BTreeSet<String>>,
+    forbidden: Mutex<Forbidden>,
     dropped: AtomicU64,
     drops_logged: Pace,
     answers_logged: Pace,
@@ -48,7 +50,10 @@ impl Trouble {
     pub(super) fn refused(&self, error: &str, inbox: &Inbox) {
         match violation::parse(error) {
             Some(Violation::Publish(subject)) if inbox.forbid(subject) => {
-                self.forbid(format!("publishing to {subject}"));
+                self.forbid_publishing(subject);
+            }
+            Some(Violation::Publish(subject)) if inbox.is_own(subject) => {
+                self.forbid_publishing("its own inbox");
             }
             // A reply subject is the asker's choice: it says nothing about us.
             Some(Violation::Publish(subject)) => {
@@ -58,9 +63,7 @@ impl Trouble {
                     );
                 }
             }
-            Some(Violation::Subscription(subject)) => {
-                self.forbid(format!("subscribing {subject}"));
-            }
+            Some(Violation::Subscription(subject)) => self.forbid_subscription(subject),
             None => tracing::error!("NATS refused: {error}"),
         }
     }
@@ -74,23 +77,43 @@ impl Trouble {
         }
     }
 
-    fn forbid(&self, what: String) {
+    /// A subscription that was refused is missing until the next connection.
+    fn forbid_subscription(&self, subject: &str) {
         let mut forbidden = self.forbidden();
-        if forbidden.len() < MAX_FORBIDDEN && !forbidden.contains(&what) {
-            tracing::error!(
-                "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
-            );
+        if forbidden.subscription.is_some() {
+            // Who has the wrong key is refused everything; the first says it.
+            return tracing::debug!("NATS forbids subscribing {subject}");
+        }
+        let what = format!("subscribing {subject}");
+        complain(&what);
+        self.health
+            .fail(health::PERMISSIONS, format!("NATS forbids {what}"));
+        forbidden.subscription = Some(what);
+    }
+
+    fn forbid_publishing(&self, to: &str) {
+        let mut forbidden = self.forbidden();
+        let what = format!("publishing to {to}");
+        let now = Instant::now();
+        let before = forbidden.publishing.get(&what).copied();
+        if before.is_none_or(|before| now >= before + REFUSAL_COUNTS) {
+            complain(&what);
+        }
+        if before.is_some() || forbidden.publishing.len() < MAX_FORBIDDEN {
+            forbidden.publishing.insert(what.clone(), now);
+        }
+        if forbidden.subscription.is_none() {
             let reason = format!("NATS forbids {what}");
-            self.health.fail(health::PERMISSIONS, reason);
-            forbidden.insert(what);
+            self.health
+                .fail_for(health::PERMISSIONS, reason, REFUSAL_COUNTS);
         }
     }
 
     /// Forgets refusals: a new connection may have other permissions.
     pub(super) fn connected(&self) {
         let mut forbidden = self.forbidden();
-        if !forbidden.is_empty() {
-            forbidden.clear();
+        if forbidden.first().is_some() {
+            *forbidden = Forbidden::default();
             self.health.pass(health::PERMISSIONS, "nothing refused");
         }
     }
@@ -112,11 +135,32 @@ impl Trouble {
         self.dropped.load(Relaxed)
     }
 
-    fn forbidden(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn forbidden(&self) -> MutexGuard<'_, Forbidden> {
         self.forbidden
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was refused on this connection.
+#[derive(Debug, Default)]
+struct Forbidden {
+    /// The first of them.
+    subscription: Option<String>,
+    /// And when last.
+    publishing: BTreeMap<String, Instant>,
+}
+
+impl Forbidden {
+    fn first(&self) -> Option<&String> {
+        self.subscription.as_ref().or(self.publishing.keys().next())
+    }
+}
+
+fn complain(what: &str) {
+    tracing::error!(
+        "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
+    );
 }
 
 /// Lets one line through in a while.
@@ -164,6 +208,29 @@ mod tests {
         );
         trouble.connected();
         assert_eq!(None, health.report().await.reason());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_message_is_trouble_for_a_while_and_the_first_refusal_is_named() {
+        let (health, inbox) = (Health::default(), Inbox::new(&Instance::new(INBOX_OF)));
+        let trouble = Trouble::new(&health);
+        let own = "Permissions Violation for Publish to \"_INBOX.caller.caller.x.1\"";
+        trouble.refused(own, &inbox);
+        assert_eq!(
+            Some("permissions: NATS forbids publishing to its own inbox".to_owned()),
+            health.report().await.reason()
+        );
+        tokio::time::advance(REFUSAL_COUNTS).await;
+        assert_eq!(None, health.report().await.reason());
+        for subject in ["svc.b.x", "svc.a.x"] {
+            let refusal = format!("Permissions Violation for Subscription to \"{subject}\"");
+            trouble.refused(&refusal, &inbox);
+        }
+        tokio::time::advance(REFUSAL_COUNTS).await;
+        assert_eq!(
+            Some("permissions: NATS forbids subscribing svc.b.x".to_owned()),
+            health.report().await.reason()
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,20 +2,22 @@
 
 /// Says why no handler answered: the call's own fate, told apart from what a handler says.
 ///
+/// Of several attempts it is the fate of the last.
+///
 /// It stays in the process that called. Whoever handles a request and passes such a failure on answers
 /// with its [`Code`](crate::Code) and message alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unanswered {
-    /// No replica listens. Surely not begun.
+    /// No replica listens. This attempt was surely not begun.
     NoResponders,
-    /// Every replica that was tried refused for load. Surely not begun.
+    /// The replica refused, for load or because it leaves. This attempt was surely not begun.
     Busy,
     /// There is no connection to NATS, or it was lost meanwhile; then it may have been done.
     Disconnected,
     /// No answer came in time. It may have been done.
     TimedOut,
-    /// The replica that had accepted the call died. It may have been done.
+    /// The replica that had accepted the call died, or its answer was lost. It may have been done.
     Gone,
     /// NATS's permissions refuse the call. Surely not begun; an operator mends the configuration.
     Forbidden,

@@ -3,16 +3,26 @@
 //! `axum::serve` gives hyper no timer, so a client that never finishes its headers would hold its
 //! connection for ever, and shutdown with it. Hence hyper itself.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     http::{Request, header},
     response::IntoResponse,
 };
 use futures_util::FutureExt;
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -22,7 +32,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
 
 use crate::{Code, Shutdown, Status};
@@ -80,11 +90,15 @@ pub(super) async fn serve_at_most(
         }
     }
     // Who has connected already is answered; dropping the listener would cut him off.
-    for _ in 0..at_most.connections {
-        let Some(Ok((stream, _))) = listener.accept().now_or_never() else {
-            break;
-        };
-        door.admit(stream);
+    // The runtime learns of them by polling the listener, hence a second look.
+    for _ in 0..2 {
+        for _ in 0..at_most.connections {
+            let Some(Ok((stream, _))) = listener.accept().now_or_never() else {
+                break;
+            };
+            door.admit(stream);
+        }
+        tokio::task::yield_now().await;
     }
     drop(listener);
     door.requests.close();
@@ -168,7 +182,16 @@ impl Door {
         let requests = self.requests.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let answered = answer(router.clone(), request);
-            requests.track_future(async move { Ok::<_, Infallible>(answered.await) })
+            let token = requests.token();
+            async move {
+                let whole = |body| {
+                    Body::new(Whole {
+                        body,
+                        _token: token,
+                    })
+                };
+                Ok::<_, Infallible>(answered.await.map(whole))
+            }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service);
         let watched = self.connections.watch(connection);
@@ -184,6 +207,32 @@ impl Door {
 async fn refuse() -> impl IntoResponse {
     let status = Status::new(Code::Overloaded, "too many connections at the moment");
     ([(header::CONNECTION, "close")], status)
+}
+
+/// An answer's body, which ends the request with its own end.
+struct Whole {
+    body: Body,
+    _token: TaskTrackerToken,
+}
+
+impl HttpBody for Whole {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn answer(router: Router, request: Request<Incoming>) -> axum::response::Response {

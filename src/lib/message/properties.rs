@@ -119,7 +119,7 @@ proptest! {
     fn a_request_head_that_was_read_is_read_again_as_it_was_written(headers in headers()) {
         let head = RequestHead::decode(Some(&headers));
         prop_assert!(head.attempt >= 1);
-        prop_assert!(head.timeout.is_none_or(|timeout| timeout <= request::MAX_TIMEOUT));
+        prop_assert!(head.time_left().is_none_or(|timeout| timeout <= request::MAX_TIMEOUT));
         let encoded = head.encode();
         prop_assert!(is_clean(&encoded));
         prop_assert_eq!(&head, &RequestHead::decode(Some(&encoded)));

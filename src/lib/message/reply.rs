@@ -8,6 +8,9 @@ use bytes::Bytes;
 use super::{header, insert, parse, text};
 use crate::Status;
 
+/// Characters of an error's message that go into its header; the body has all of it.
+const MAX_WORDS: usize = 128;
+
 /// What a replica says about itself beside each answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReplyHead {
@@ -27,6 +30,8 @@ pub(crate) enum Interim {
     Accepted,
     /// The process lives.
     Pong,
+    /// The process lives, and does not work on what the question's reply subject belongs to.
+    Idle,
 }
 
 impl Interim {
@@ -34,6 +39,7 @@ impl Interim {
         match self {
             Self::Accepted => "accepted",
             Self::Pong => "pong",
+            Self::Idle => "idle",
         }
     }
 }
@@ -45,6 +51,8 @@ pub(crate) enum Reply {
     NoResponders,
     /// The callee lives; the answer comes later. Unknown kinds of interim replies count as this.
     Interim(ReplyHead),
+    /// The callee lives, and does not work on this.
+    Idle(ReplyHead),
     /// The answer.
     Final { head: ReplyHead, answer: Answer },
 }
@@ -109,8 +117,9 @@ impl Answer {
             }
         };
         // Messages may hold what a user typed; a header may hold no line breaks.
-        let words = status.message().replace(['\r', '\n'], " ");
-        insert(&mut headers, header::ERROR, &words);
+        let words = status.message().chars().take(MAX_WORDS);
+        let words = words.map(|c| if c.is_control() { ' ' } else { c });
+        insert(&mut headers, header::ERROR, &words.collect::<String>());
         let code = status.code().http_status().to_string();
         insert(&mut headers, header::ERROR_CODE, &code);
         (headers, status.to_wire().into())
@@ -129,8 +138,10 @@ impl Reply {
             };
         };
         let head = ReplyHead::decode(headers);
-        if headers.get(header::INTERIM).is_some() {
-            return Self::Interim(head);
+        match text(headers, header::INTERIM) {
+            Some("idle") => return Self::Idle(head),
+            Some(_) => return Self::Interim(head),
+            None => {}
         }
         let failed = headers
             .get(header::ERROR_CODE)

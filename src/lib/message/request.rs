@@ -17,7 +17,8 @@ pub(crate) struct RequestHead {
     /// The caller's span; `None` where there is none or its header is malformed.
     pub(crate) trace: Option<SpanContext>,
     pub(crate) request_id: Option<Arc<str>>,
-    /// How much time was left when the caller sent this. `None`: the caller set no limit.
+    /// How much time was left when the caller sent this, as it said: see [`time_left`](Self::time_left).
+    /// `None`: the caller set no limit.
     pub(crate) timeout: Option<Duration>,
     /// The same limit on the caller's clock, in milliseconds since 1970: shows how long a request lay
     /// in a buffer on its way, which the relative value can't.
@@ -43,6 +44,11 @@ impl RequestHead {
             deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
             attempt,
         }
+    }
+
+    /// Returns how long somebody waits, as far as we believe it.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.timeout.map(|timeout| timeout.min(MAX_TIMEOUT))
     }
 
     /// Returns when the sender sent this, on his clock, in milliseconds since 1970.
@@ -100,8 +106,7 @@ impl RequestHead {
             request_id: text(headers, header::REQUEST_ID)
                 .and_then(sane_request_id)
                 .map(Arc::from),
-            timeout: parse(headers, header::TIMEOUT_MS)
-                .map(|ms| Duration::from_millis(ms).min(MAX_TIMEOUT)),
+            timeout: parse(headers, header::TIMEOUT_MS).map(Duration::from_millis),
             deadline_unix_ms: parse(headers, header::DEADLINE_UNIX_MS),
             attempt: parse(headers, header::ATTEMPT).unwrap_or(1).max(1),
         }

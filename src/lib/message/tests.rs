@@ -60,7 +60,7 @@ fn malformed_request_headers_count_as_absent() {
 #[test]
 fn a_callers_timeout_is_clamped() {
     let decoded = RequestHead::decode(Some(&headers(&[("timeout-ms", "86400000")])));
-    assert_eq!(Some(request::MAX_TIMEOUT), decoded.timeout);
+    assert_eq!(Some(request::MAX_TIMEOUT), decoded.time_left());
 }
 
 #[test]

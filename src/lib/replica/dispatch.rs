@@ -1,10 +1,11 @@
 //! One message: decide at once, work in a task, answer.
 
 use std::{
+    collections::HashSet,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -46,6 +47,8 @@ pub(super) struct Core {
     pub(super) admission: Arc<Admission>,
     pub(super) profile: Profile,
     lateness: Lateness,
+    /// Where the answers go of what has been announced as accepted.
+    at_work: Mutex<HashSet<Box<str>>>,
     expired: AtomicU64,
     panics: AtomicU64,
     draining: AtomicBool,
@@ -78,6 +81,7 @@ impl Core {
             admission,
             profile,
             lateness: Lateness::default(),
+            at_work: Mutex::default(),
             expired: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -165,16 +169,19 @@ impl Core {
         } = request;
         let endpoint = &self.endpoints[at];
         let head = RequestHead::decode(message.headers.as_ref());
-        let timeout = head.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = head.time_left().unwrap_or(DEFAULT_TIMEOUT);
         let late = self.lateness(&head, message.reply.as_ref());
         let left = timeout.saturating_sub(late.max(arrived.elapsed()));
         if left.is_zero() {
-            // Nobody waits for the answer any more; working on it would only delay others.
-            self.expired.fetch_add(1, Relaxed);
-            return;
+            return self.expire();
         }
         let scope = RequestScope::new(left, head.request_id.as_deref());
-        let place = match self.admission.enter(left).await {
+        let entered = self.admission.enter(left).await;
+        // This process may have been frozen, or its thread held up, while the request waited.
+        if scope.remaining().is_zero() {
+            return self.expire();
+        }
+        let place = match entered {
             Ok(place) => place,
             Err(refused) => {
                 let answer = Answer::NotAccepted(refused.into());
@@ -197,7 +204,7 @@ impl Core {
             span: span.clone(),
             handlers,
         };
-        let result = self
+        let (result, told) = self
             .handle(endpoint, ctx, message.payload, message.reply.as_ref())
             .with_context(span.clone())
             .await;
@@ -208,8 +215,18 @@ impl Core {
             result.as_ref().err().map(Status::code),
         );
         let answer = result.map_or_else(Answer::Failed, Answer::Payload);
+        // Until the answer is on its way a ping must not hear that nobody works on it.
+        let announced = message.reply.clone().filter(|_| told);
         self.reply(message.reply, answer, waited).await;
+        if let Some(reply) = announced {
+            self.at_work().remove(reply.as_str());
+        }
         drop(place);
+    }
+
+    /// Nobody waits for the answer any more; working on it would only delay others.
+    fn expire(&self) {
+        self.expired.fetch_add(1, Relaxed);
     }
 
     /// Returns how late a request is beyond what its relative deadline knows.
@@ -223,14 +240,15 @@ impl Core {
         self.lateness.of(sender, sent, now)
     }
 
-    /// Runs the handler under its deadline; whatever it does, there is a result.
+    /// Runs the handler under its deadline; whatever it does, there is a result. Returns with it whether the
+    /// caller was told that it is at work.
     async fn handle(
         &self,
         endpoint: &Endpoint,
         ctx: Ctx,
         payload: Bytes,
         reply: Option<&Subject>,
-    ) -> Result<Bytes, Status> {
+    ) -> (Result<Bytes, Status>, bool) {
         let deadline = tokio::time::Instant::from_std(ctx.deadline());
         let accepted_at = tokio::time::Instant::now() + ACCEPTED_AFTER;
         let mut work =
@@ -252,7 +270,8 @@ impl Core {
             tokio::select! {
                 biased;
                 result = &mut work => break Some(result),
-                () = self.interim(reply, Interim::Accepted) => {}
+                () = self.accepted(reply) => {}
+                () = &mut timer => break None,
             }
         };
         let result = match result {
@@ -270,15 +289,23 @@ impl Core {
         if let Err(status) = &result {
             log_cause(endpoint, status);
         }
-        result
+        (result, told)
     }
 
     /// A reply that the server would refuse costs the connection; the caller gets an error instead.
     fn fitting(&self, endpoint: &Endpoint, result: Result<Bytes, Status>) -> Result<Bytes, Status> {
         /// More than our reply headers ever take.
-        const HEADERS: usize = 512;
+        const HEADERS: usize = 1024;
         let limit = self.client.nats().max_payload();
         match result {
+            Err(status) if status.to_wire().len() + HEADERS > limit => {
+                tracing::error!(
+                    operation = endpoint.names.rpc_method,
+                    code = %status.code(),
+                    "the error is larger than NATS takes"
+                );
+                Err(Status::new(status.code(), "the error is too large to tell"))
+            }
             Ok(reply) if reply.len() + HEADERS > limit => {
                 tracing::error!(
                     operation = endpoint.names.rpc_method,
@@ -293,7 +320,13 @@ impl Core {
     }
 
     async fn pong(self: Arc<Self>, message: Message) {
-        self.interim(message.reply.as_ref(), Interim::Pong).await;
+        let asked = message.reply.as_ref();
+        // Who asks in a call's own inbox wants to know of that call.
+        let kind = match asked.is_some_and(|reply| self.at_work().contains(reply.as_str())) {
+            true => Interim::Pong,
+            false => Interim::Idle,
+        };
+        self.interim(asked, kind).await;
     }
 
     async fn refuse(self: Arc<Self>, message: Message) {
@@ -306,6 +339,19 @@ impl Core {
         let status = Status::new(Code::Unimplemented, "no such operation");
         self.reply(message.reply, Answer::Failed(status), Duration::ZERO)
             .await;
+    }
+
+    /// Tells the caller that his request is being worked on, and can be asked for.
+    async fn accepted(&self, reply: Option<&Subject>) {
+        if let Some(reply) = reply {
+            self.at_work().insert(reply.as_str().into());
+        }
+        self.interim(reply, Interim::Accepted).await;
+    }
+
+    /// Nothing panics while the lock is held, so a poisoned one is as good as new.
+    fn at_work(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a sign of life that is not the answer.

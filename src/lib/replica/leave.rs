@@ -35,7 +35,7 @@ pub(super) async fn leave(
     if !finished {
         tracing::warn!(
             unfinished = handlers.len(),
-            "left with unfinished requests: the grace time is over"
+            "left with unfinished requests: the time for them is over"
         );
     }
     core.close();

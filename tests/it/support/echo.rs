@@ -41,6 +41,7 @@ operation!(Sleep, "sleep", u64, u64);
 operation!(Nap, "nap", u64, u64, true);
 operation!(Panic, "panic", (), ());
 operation!(Fail, "fail", (), ());
+operation!(Refuse, "refuse", usize, ());
 operation!(Repeat, "repeat", usize, String);
 
 /// A replica in this process that ends with the test.
@@ -70,6 +71,7 @@ impl Running {
             .handle::<Nap>(move |_ctx, ms| sleep(ms, Arc::clone(&naps)))
             .handle::<Panic>(async |_ctx, ()| panic!("a bug"))
             .handle::<Fail>(async |_ctx, ()| Err(Status::conflict("no").with_source("the cause")))
+            .handle::<Refuse>(async |_ctx, times| Err(Status::conflict("x".repeat(times))))
             .handle::<Repeat>(async |_ctx, times| Ok("x".repeat(times)));
         let running = replica.start().await.unwrap();
         let shutdown = Shutdown::new();
