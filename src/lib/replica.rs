@@ -21,6 +21,7 @@
 //! ten a second, or when the process is killed. The caller notices by the silence and repeats what is idempotent.
 
 mod admission;
+mod answers;
 mod counters;
 mod ctx;
 mod discovery;
