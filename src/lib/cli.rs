@@ -3,12 +3,14 @@
 mod check;
 mod keys;
 mod nats_server;
+mod out;
 mod status;
 mod trace;
 mod up;
 
 use std::{
     ffi::{OsStr, OsString},
+    io::{self, Write as _},
     process::ExitCode,
 };
 
@@ -110,7 +112,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(parse(arguments.collect())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nats-serve: {error:#}");
+            // Nobody may read that either.
+            let _ = writeln!(io::stderr(), "nats-serve: {error:#}");
             ExitCode::FAILURE
         }
     }

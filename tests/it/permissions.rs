@@ -194,14 +194,16 @@ async fn a_service_with_a_wrong_key_or_none_says_so_once_and_is_not_ready() {
     let seed = seed.trim().to_owned();
     let wrong = wrong.display().to_string();
     let folder = tempfile::tempdir().unwrap();
-    for (variables, words) in [
+    for (variables, words, reason) in [
         (
             vec![("NATS_URL", nats.url())],
             "refuses user-service, which shows no nkey",
+            "the server refuses this process, which shows no nkey",
         ),
         (
             vec![("NATS_URL", nats.url()), ("NATS_NKEY_FILE", wrong)],
             "does not know the nkey of this process, U",
+            "the server refuses this process's nkey",
         ),
     ] {
         let variables: Vec<(&str, &str)> = variables
@@ -210,6 +212,14 @@ async fn a_service_with_a_wrong_key_or_none_says_so_once_and_is_not_ready() {
             .collect();
         let mut service = Process::start(folder.path(), &["user-service"], &variables);
         service.says(words).await;
+        let output = service.output();
+        let admin = between(&output, "http://", "\"").to_owned();
+        eventually("the reason at /readyz", async || {
+            let reply = reqwest::get(format!("http://{admin}/readyz")).await.ok()?;
+            let said: serde_json::Value = reply.json().await.unwrap();
+            (said["checks"]["nats"] == reason).then_some(())
+        })
+        .await;
         // It has tried more than once by the time that others have come and gone.
         eventually("the refusal of status", async || {
             let (good, said) = process::run(folder.path(), &["status"], &variables);
@@ -328,6 +338,17 @@ async fn up_uses_a_named_server_with_a_folder_of_keys() {
         !good && said.contains("refuses us; set NATS_NKEY_FILE to the folder"),
         "{said}"
     );
+    let one = format!("{keys}/user.nk");
+    let variables = [
+        ANY_PORT,
+        ("NATS_URL", url.as_str()),
+        ("NATS_NKEY_FILE", one.as_str()),
+    ];
+    let (good, said) = process::run(folder.path(), &["up"], &variables);
+    assert!(
+        !good && said.contains("forbids us subscribing _INBOX.tools.") && said.lines().count() == 1,
+        "{said}"
+    );
 
     let variables = [
         ANY_PORT,
@@ -342,6 +363,36 @@ async fn up_uses_a_named_server_with_a_folder_of_keys() {
         (good && status.lines().count() == 5).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn status_with_another_services_key_says_which_one_it_needs() {
+    let stack = Stack::start().await;
+    let key = stack.nats.as_ref().unwrap().nkeys().unwrap();
+    let key = key.join("user.nk").display().to_string();
+    let mut variables = stack.nats_variables();
+    variables.push(("NATS_NKEY_FILE", &key));
+    for arguments in [&["status"][..], &["status", "--json"], &["status", "--watch"]] {
+        let (good, said) = process::run(stack.folder(), arguments, &variables);
+        assert!(
+            !good && said.contains("this key may not ask who is there (NATS forbids subscribing"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_keys_that_others_may_write_to_is_a_warning() {
+    let nats = Server::start_secured().await;
+    let keys = nats.nkeys().unwrap().to_owned();
+    let (url, shown) = (nats.url(), keys.display().to_string());
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o777)).unwrap();
+    let variables = [("NATS_URL", &*url), ("NATS_NKEY_FILE", &*shown)];
+    let mut service = Process::start(folder.path(), &["user-service"], &variables);
+    service.says("user-service is ready").await;
+    let warning = format!("others than its owner may write to {shown}");
+    assert_eq!(1, service.output().matches(&warning).count());
 }
 
 #[tokio::test]

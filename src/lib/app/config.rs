@@ -28,7 +28,7 @@ pub(crate) use database::Database;
 pub(crate) use http::Http;
 pub(crate) use limits::Limits;
 pub(crate) use mail::Mail;
-pub(crate) use nats::Nats;
+pub(crate) use nats::{Nats, STOPPED};
 pub(crate) use system::System;
 pub(crate) use telemetry::{SpansDir, Telemetry};
 pub(crate) use terminal::Terminal;

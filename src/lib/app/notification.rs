@@ -13,7 +13,7 @@ use lettre::{
 
 use super::{
     api::notification::{MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest},
-    config,
+    config::{self, state},
     process::{Latency, Process},
 };
 use crate::{Client, FieldError, Replica, Status, client::Verdict};
@@ -32,7 +32,8 @@ struct Mailer {
 
 pub(crate) async fn serve(process: Process, settings: &config::Mail) -> anyhow::Result<()> {
     let folder = settings.folder()?;
-    let folder = MailFolder::open(&folder).with_context(|| {
+    let opened = state::make_for(&folder).and_then(|()| MailFolder::open(&folder));
+    let folder = opened.with_context(|| {
         format!(
             "mails can't be written to {}; set MAILS_DIR to a folder that you may write to",
             folder.display()

@@ -5,9 +5,14 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::out;
 use crate::{app::config, http::probe};
 
+/// The setting is the process's own; here it says whom to ask.
+const WHOM: &str = "Address of the process to ask, as it was given to that process: 127.0.0.1:9000";
+
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("admin_addr", |admin| admin.help(WHOM).hide_default_value(true)))]
 pub(super) struct Args {
     #[command(flatten)]
     admin: config::Admin,
@@ -26,8 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("the async runtime can't be started")?;
     let words = runtime.block_on(ask(args, target))?;
-    println!("{words}");
-    Ok(())
+    out::print(&format!("{words}\n"))
 }
 
 /// Returns the good news; the bad are an error.
@@ -35,7 +39,10 @@ async fn ask(args: &Args, target: SocketAddr) -> anyhow::Result<String> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let asked = probe::get(target, path);
     let (status, body) = match tokio::time::timeout(args.timeout, asked).await {
-        Ok(answer) => answer.with_context(|| format!("can't ask http://{target}{path}"))?,
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => bail!(
+            "can't ask http://{target}{path}: {error}; is the process running, with this ADMIN_ADDR?"
+        ),
         Err(_) => bail!(
             "no answer from http://{target}{path} within {:?}",
             args.timeout

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use nkeys::KeyPair;
 
+use super::out;
 use crate::{
     Service,
     app::{
@@ -48,20 +49,28 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let made = provide(&args.dir)?;
+    let mut said = String::new();
     for file in &made {
-        println!("made {}", file.display());
+        let _ = writeln!(said, "made {}", file.display());
     }
     if made.is_empty() {
-        println!("nothing is missing in {}", args.dir.display());
+        let _ = writeln!(said, "nothing is missing in {}", args.dir.display());
     }
-    let running = RunFile::read()?.map(|run| run.nats_url);
-    let url = running.unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
-    println!(
+    let running = RunFile::read()?.filter(|run| uses(run, &args.dir));
+    let url = running.map_or_else(|| "nats://127.0.0.1:4222".to_owned(), |run| run.nats_url);
+    let _ = writeln!(
+        said,
         "\nA service finds its own with NATS_NKEY_FILE={}. The `nats` tool is used like this:\n\n  {}",
         args.dir.display(),
         nats_tool(&url, &args.dir)
     );
-    Ok(())
+    out::print(&said)
+}
+
+/// Tells whether the system of this folder has its keys there: its server knows no others.
+fn uses(run: &RunFile, folder: &Path) -> bool {
+    let same = |keys: &PathBuf| Some(keys.canonicalize().ok()? == folder.canonicalize().ok()?);
+    run.nats_nkeys.as_ref().and_then(same).unwrap_or(false)
 }
 
 /// Makes what is missing in a folder of keys, and returns what it made. Several processes may ask at once.

@@ -16,7 +16,7 @@ use crate::{
 };
 use table::table;
 
-use super::keys::TOOLS;
+use super::{keys::TOOLS, out};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SURVEY: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let options = args.nats.options(TOOLS)?;
         let url = without_credentials(&options.url);
-        let client = connect(options, &url).await?;
+        let client = connect(&args.nats, options, &url).await?;
         match args.watch {
             Some(pause) => watch(args, &client, &url, pause.max(MIN_PAUSE)).await,
             None => once(args, &client).await,
@@ -62,7 +62,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     })
 }
 
-async fn connect(options: crate::client::Options, url: &str) -> anyhow::Result<Client> {
+async fn connect(
+    nats: &config::Nats,
+    options: crate::client::Options,
+    url: &str,
+) -> anyhow::Result<Client> {
     let client = Client::connect(&Instance::new(TOOLS), options).await?;
     let ready = tokio::time::timeout(CONNECT_TIMEOUT, client.ready()).await;
     if ready.is_err() {
@@ -71,21 +75,34 @@ async fn connect(options: crate::client::Options, url: &str) -> anyhow::Result<C
                 "NATS at {url} refuses us; set NATS_NKEY_FILE to the nkey of `tools`, or to the folder that it is in"
             );
         }
+        if nats.is_of_a_system_that_stopped() {
+            bail!(config::STOPPED);
+        }
         bail!("NATS does not answer at {url}; is the system running?");
     }
     Ok(client)
 }
 
 async fn once(args: &Args, client: &Client) -> anyhow::Result<()> {
-    let replicas = client.survey(SURVEY).await;
+    let replicas = survey(client).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&replicas)?);
+        out::print(&(serde_json::to_string_pretty(&replicas)? + "\n"))
     } else if replicas.is_empty() {
         bail!(NOBODY);
     } else {
-        print!("{}", table(&replicas, SystemTime::now()));
+        out::print(&table(&replicas, SystemTime::now()))
     }
-    Ok(())
+}
+
+/// Asks everybody; with a key that may not ask, nobody would seem to be there.
+async fn survey(client: &Client) -> anyhow::Result<Vec<ServiceStats>> {
+    let replicas = client.survey(SURVEY).await;
+    if let Some(forbidden) = client.forbidden() {
+        bail!(
+            "this key may not ask who is there (NATS forbids {forbidden}); set NATS_NKEY_FILE to the nkey of `tools`, or to the folder that it is in"
+        );
+    }
+    Ok(replicas)
 }
 
 /// Looks again and again until Ctrl-C, or until nobody reads any more.
@@ -99,7 +116,7 @@ async fn watch(args: &Args, client: &Client, url: &str, pause: Duration) -> anyh
         let look = async {
             // Asked without a connection, the question would wait for one, and the answers be old.
             let replicas = match client.is_connected() {
-                true => Some(client.survey(SURVEY).await),
+                true => Some(survey(client).await?),
                 false => None,
             };
             show(args.json, url, replicas.as_deref())

@@ -3,11 +3,12 @@
 mod render;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     thread,
     time::{Duration, Instant},
 };
 
+use super::out;
 use crate::{
     app::config,
     traces::{self, Error, Selector, Trace},
@@ -38,9 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         color: io::stdout().is_terminal() && args.terminal.allows_color(),
         ascii: !args.terminal.has_unicode(),
     };
-    // Into a pipe that was closed (`| head`) is no error.
-    let _ = io::stdout().write_all(render::render(&trace, &options).as_bytes());
-    Ok(())
+    out::print(&render::render(&trace, &options))
 }
 
 /// Reads the trace, and again for a while where spans are still on their way to the files.

@@ -174,6 +174,11 @@ impl Events {
 
     /// Said whatever else was said of this outage: waiting does not mend it, and somebody has to act.
     fn complain_of_refusal(&self) {
+        let reason = match &self.public_key {
+            Some(_) => "the server refuses this process's nkey",
+            None => "the server refuses this process, which shows no nkey",
+        };
+        self.health.fail(health::NATS, reason);
         if self.refused.swap(true, Ordering::Relaxed) {
             return;
         }

@@ -64,6 +64,10 @@ impl Trouble {
                 }
             }
             Some(Violation::Subscription(subject)) => self.forbid_subscription(subject),
+            // After a freeze; the connection comes back by itself.
+            None if error.eq_ignore_ascii_case("stale connection") => {
+                tracing::warn!("this process was silent for too long; NATS closed its connection");
+            }
             None => tracing::error!("NATS refused: {error}"),
         }
     }

@@ -5,8 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::bail;
 use clap::Args;
 
-use super::{duration, nkey, state::RunFile};
+use super::{
+    duration, nkey,
+    state::{self, RunFile},
+};
 use crate::{Service, client};
+
+pub(crate) const STOPPED: &str =
+    "the system of this folder is not running; start `nats-serve up`";
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
@@ -35,7 +41,12 @@ impl Nats {
         let (url, keys) = match &self.nats_url {
             Some(url) => (url.clone(), None),
             None => match RunFile::read()? {
-                Some(run) => (run.nats_url, run.nats_nkeys),
+                Some(run) => {
+                    if !state::is_held() {
+                        tracing::warn!("{STOPPED}");
+                    }
+                    (run.nats_url, run.nats_nkeys)
+                }
                 None => bail!(
                     "no running system was found in this folder; start one with `nats-serve up` (`cargo run`), or set NATS_URL"
                 ),
@@ -49,5 +60,10 @@ impl Nats {
             reconnect_wait: self.reconnect_wait,
             ..client::Options::default()
         })
+    }
+
+    /// Tells whether the server is that of this folder's system, and `up` has ended.
+    pub(crate) fn is_of_a_system_that_stopped(&self) -> bool {
+        self.nats_url.is_none() && !state::is_held()
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn file_in(folder: &Path, service: Service) -> PathBuf {
 /// Reads a service's key from its file, or from the folder that its file is in.
 pub(crate) fn read(path: &Path, service: Service) -> anyhow::Result<Nkey> {
     let file = match path.is_dir() {
-        true => file_in(path, service),
+        true => {
+            warn_if_anybody_may_replace_it(path);
+            file_in(path, service)
+        }
         false => path.to_owned(),
     };
     let text = fs::read_to_string(&file).with_context(|| what_to_do(&file))?;
@@ -47,13 +50,26 @@ fn what_to_do(file: &Path) -> String {
 /// Warns, and no more: a secret that is mounted into a container is often open to all, and whoever may not
 /// change that would have to do without a key. So only its owner, who can mend it, is told.
 fn warn_if_exposed(file: &Path) {
-    let exposed = fs::metadata(file).is_ok_and(|facts| {
-        facts.mode() & 0o077 != 0 && facts.uid() == rustix::process::geteuid().as_raw()
-    });
-    if exposed {
+    if is_ours_and_has(file, 0o077) {
         let shown = file.display();
         tracing::warn!("{shown} is open to others than its owner; do `chmod 600 {shown}`");
     }
+}
+
+/// The same for the folder, in which others may look, but not put a key of theirs.
+fn warn_if_anybody_may_replace_it(folder: &Path) {
+    if is_ours_and_has(folder, 0o022) {
+        let shown = folder.display();
+        tracing::warn!(
+            "others than its owner may write to {shown}, and so replace the nkeys in it; do `chmod 700 {shown}`"
+        );
+    }
+}
+
+fn is_ours_and_has(path: &Path, permissions: u32) -> bool {
+    fs::metadata(path).is_ok_and(|facts| {
+        facts.mode() & permissions != 0 && facts.uid() == rustix::process::geteuid().as_raw()
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The state folder, `.nats-serve/` in the current directory: what lies where, and who runs here.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -20,6 +22,9 @@ pub(crate) const NKEYS: &str = ".nats-serve/nkeys";
 pub(crate) const NATS_PORTS: &str = ".nats-serve/nats-ports";
 const LOCK: &str = ".nats-serve/up.lock";
 const RUN_FILE: &str = ".nats-serve/run.json";
+/// Who only looks whether the lock is held has it for an instant himself.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a running `up` tells the other programs in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +81,35 @@ pub(super) fn place<T: Clone>(
     }
 }
 
+/// Makes the folder, for its owner alone: it holds users and their mails. One that is there stays as it is.
+pub(crate) fn make() -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(FOLDER)
+}
+
+/// The same, if a path lies in it.
+pub(crate) fn make_for(path: &Path) -> io::Result<()> {
+    match path.starts_with(FOLDER) {
+        true => make(),
+        false => Ok(()),
+    }
+}
+
+/// Tells whether an `up` runs in this folder. Its process id would tell less: another may have it by now.
+pub(crate) fn is_held() -> bool {
+    let lock = File::open(LOCK);
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn take(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOOKS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(LOOK),
+            taken => return taken,
+        }
+    }
+    lock.try_lock()
+}
+
 /// The folder, held by this process alone until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -88,12 +122,12 @@ impl Held {
             let here = std::env::current_dir().unwrap_or_default();
             format!("{}", here.join(FOLDER).display())
         };
-        fs::create_dir_all(FOLDER)
+        make()
             .and_then(|()| File::create(LOCK))
             .with_context(|| {
                 format!("can't write {}; change to a folder that you may write to", place())
             })
-            .and_then(|lock| match lock.try_lock() {
+            .and_then(|lock| match take(&lock) {
                 Ok(()) => Ok(Self { _lock: lock }),
                 Err(TryLockError::WouldBlock) => bail!(
                     "{} is in use by another `nats-serve up`; stop that one, or start this one in another folder",

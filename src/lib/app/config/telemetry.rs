@@ -74,10 +74,16 @@ impl Telemetry {
         let disabled = self.otel_sdk_disabled.unwrap_or(false);
         let shown = |filter: &String| format!("{filter},{ACCESS_LOG}=info");
         let filter = self.rust_log.as_ref().filter(|_| supervised).map(shown);
+        let enabled = self.tracing_enabled.unwrap_or(!disabled);
+        let spans_dir = self.spans.path()?;
+        if enabled {
+            // Where it can't be made, the spans are missed, and that is said when they are written.
+            let _ = state::make_for(&spans_dir);
+        }
         Ok(telemetry::Config {
-            enabled: self.tracing_enabled.unwrap_or(!disabled),
+            enabled,
             sampling_ratio: self.tracing_sampling_ratio,
-            spans_dir: Some(self.spans.path()?),
+            spans_dir: Some(spans_dir),
             otlp: self.otlp()?,
             log_filter: filter.or(self.rust_log.clone()),
         })

@@ -28,6 +28,8 @@ const CONFIG: &str = include_str!("../../../../nats/nats-server.conf");
 const LIMITS: &str = include_str!("../../../../nats/limits.conf");
 /// Longest time for a server that was named to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest time to look who is there.
+const SURVEY: Duration = Duration::from_secs(1);
 /// How often our own may fail before it is said to.
 const MAX_LIVES: u32 = 3;
 /// Longest time for our own to listen.
@@ -88,6 +90,14 @@ async fn see_that_it_answers(named: &config::Nats, url: &str) -> anyhow::Result<
         }
         bail!(
             "no NATS server answers at NATS_URL={}; start it, or unset NATS_URL to run one here",
+            client::without_credentials(url)
+        );
+    }
+    // The server may know the key as somebody else's, which shows when it is used.
+    client.survey(SURVEY).await;
+    if let Some(forbidden) = client.forbidden() {
+        bail!(
+            "the NATS server at NATS_URL={} forbids us {forbidden}; set NATS_NKEY_FILE to the folder of its nkeys, as `nats-serve keys` makes one",
             client::without_credentials(url)
         );
     }
