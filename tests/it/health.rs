@@ -16,7 +16,7 @@ use crate::support::{Process, Server, Stack, eventually, process};
 
 /// Where a process tells how it fares: in the log from its start.
 async fn admin(process: &mut Process) -> String {
-    let before = "health is told at http://";
+    let before = "health at http://";
     process.says(before).await;
     let output = process.output();
     let (_, rest) = output.split_once(before).unwrap();
@@ -227,7 +227,12 @@ async fn a_check_says_in_one_line_what_is_wrong() {
             &*silent,
             "no answer from http://127.0.0.1",
         ),
-        (&[], "127.0.0.1:1", "can't ask http://127.0.0.1:1/readyz"),
+        (&[], "127.0.0.1:1", "can't ask http://127.0.0.1:1/readyz: "),
+        (
+            &[],
+            "127.0.0.1:1",
+            "is the process running, with this ADMIN_ADDR?",
+        ),
         (
             &["--live"],
             "127.0.0.1:1",
@@ -239,6 +244,42 @@ async fn a_check_says_in_one_line_what_is_wrong() {
     ] {
         let (good, text) = check(&stack, arguments, admin);
         assert!(!good && text.contains(words), "{words}: {text}");
+    }
+    let (good, help) = process::run(stack.folder(), &["check", "--help"], &[]);
+    assert!(
+        good && help.contains("Address of the process to ask") && !help.contains("port 0"),
+        "{help}"
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_is_no_error() {
+    let stack = Stack::start().await;
+    assert_eq!(200, stack.get("/user/1").await.status);
+    let mut variables = stack.nats_variables();
+    let output = stack.processes["gateway"].output();
+    let (_, admin) = output.split_once("health at http://").unwrap();
+    let admin = admin.split(['"', '\n', ' ']).next().unwrap();
+    variables.push(("ADMIN_ADDR", admin));
+    for arguments in [
+        &["keys"][..],
+        &["status"],
+        &["status", "--json"],
+        &["check"],
+        &["trace"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let program = process::program().as_ref();
+        let output = process::command(program, stack.folder(), arguments, &variables)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{arguments:?}: {said}"
+        );
     }
 }
 

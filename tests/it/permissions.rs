@@ -1,6 +1,6 @@
 //! Least privilege on NATS: what a stolen key, or none, can do.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use futures_util::StreamExt;
@@ -213,7 +213,8 @@ async fn a_service_with_a_wrong_key_or_none_says_so_once_and_is_not_ready() {
         let mut service = Process::start(folder.path(), &["user-service"], &variables);
         service.says(words).await;
         let output = service.output();
-        let admin = between(&output, "http://", "\"").to_owned();
+        let (_, admin) = output.split_once("http://").unwrap();
+        let admin = admin.split(['"', '\n', ' ']).next().unwrap();
         eventually("the reason at /readyz", async || {
             let reply = reqwest::get(format!("http://{admin}/readyz")).await.ok()?;
             let said: serde_json::Value = reply.json().await.unwrap();
@@ -290,6 +291,24 @@ async fn the_keys_command_shows_what_it_made_and_no_secret() {
         good && said.starts_with("nothing is missing in here\n"),
         "{said}"
     );
+}
+
+#[test]
+fn the_keys_command_names_the_running_server_only_if_it_knows_these_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = r#"{"nats_url":"nats://127.0.0.1:1","nats_nkeys":"here","pid":1,"database_url":"x","mails_dir":"x","spans_dir":"x"}"#;
+    fs::create_dir(folder.path().join(".nats-serve")).unwrap();
+    fs::write(folder.path().join(".nats-serve/run.json"), run).unwrap();
+    for (keys, url) in [
+        ("here", "nats://127.0.0.1:1"),
+        ("elsewhere", "nats://127.0.0.1:4222"),
+    ] {
+        let (good, said) = process::run(folder.path(), &["keys", "--dir", keys], &[]);
+        assert!(
+            good && said.contains(&format!("nats --server {url} ")),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -372,7 +391,11 @@ async fn status_with_another_services_key_says_which_one_it_needs() {
     let key = key.join("user.nk").display().to_string();
     let mut variables = stack.nats_variables();
     variables.push(("NATS_NKEY_FILE", &key));
-    for arguments in [&["status"][..], &["status", "--json"], &["status", "--watch"]] {
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--watch"],
+    ] {
         let (good, said) = process::run(stack.folder(), arguments, &variables);
         assert!(
             !good && said.contains("this key may not ask who is there (NATS forbids subscribing"),

@@ -1,7 +1,9 @@
 //! `up`: one command to a running system, and nothing left behind.
 
 use std::{
+    fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
 
@@ -9,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     Process, Server, eventually, process,
-    up::{ANY_PORT, all_gone, between, children, up},
+    up::{ANY_PORT, all_gone, between, children, start, up},
 };
 
 #[tokio::test]
@@ -64,9 +66,14 @@ async fn one_command_brings_up_five_processes_and_says_how_to_use_them() {
     let (good, text) = process::run(folder.path(), &["trace", "last"], &[]);
     assert!(good && text.contains("POST /register -> 201"), "{text}");
 
+    let folder = fs::metadata(folder.path().join(".nats-serve")).unwrap();
+    assert_eq!(0o700, folder.permissions().mode() & 0o777);
+
     up.signal(Signal::INT);
     assert!(up.ended().await.success());
     all_gone(&running).await;
+    up.says("stopping; requests under way are finished first")
+        .await;
     let said = up.output();
     for noise in ["WARN", "ERROR", "died", "panicked", "nats-serve:"] {
         assert!(!said.contains(noise), "{noise} in:\n{said}");
@@ -98,7 +105,7 @@ async fn sigkill_leaves_no_process_behind() {
 #[tokio::test]
 async fn a_second_terminal_finds_the_system_by_its_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let _up = up(folder.path(), &[]).await;
+    let mut up = up(folder.path(), &[]).await;
     let mut second = Process::start(folder.path(), &["user-service"], &[]);
     second.says("user-service is ready").await;
     let (_, status) = process::run(folder.path(), &["status"], &[]);
@@ -107,6 +114,20 @@ async fn a_second_terminal_finds_the_system_by_its_folder() {
     assert!(second.ended().await.success());
     let (_, status) = process::run(folder.path(), &["status"], &[]);
     assert_eq!(1, status.matches("user-service").count(), "{status}");
+    let words = "the system of this folder is not running";
+    assert!(!second.output().contains(words));
+
+    up.signal(Signal::INT);
+    assert!(up.ended().await.success());
+    let stopped = format!("nats-serve: {words}; start `nats-serve up`\n");
+    assert_eq!(
+        (false, stopped),
+        process::run(folder.path(), &["status"], &[])
+    );
+    let mut early = Process::start(folder.path(), &["user-service"], &[]);
+    early.says(words).await;
+    let _up = start(folder.path(), &[]);
+    early.says("user-service is ready").await;
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ const SIMULATED_WRITE: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(process: Process, settings: &config::Database) -> anyhow::Result<()> {
     if settings.is_default() {
         // `up` has made it, unless this service runs by itself.
-        std::fs::create_dir_all(state::FOLDER)
+        state::make()
             .with_context(|| format!("{} can't be made", state::FOLDER))?;
     }
     let url = settings.url()?;

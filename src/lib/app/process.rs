@@ -101,7 +101,7 @@ async fn listen(addr: SocketAddr, client: &Client) -> anyhow::Result<Admin> {
             "can't listen on {addr}; stop what listens there, or set ADMIN_ADDR to another address"
         )
     })?;
-    tracing::info!("health is told at http://{}", admin.address());
+    tracing::info!("health at http://{}", admin.address());
     Ok(admin)
 }
 

@@ -72,9 +72,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             .context("the thread that prints can't be started")?;
         let result = watch(args, &mut team, &mut screen, &shutdown).await;
         if shutdown.is_requested() {
-            screen.say(
-                "stopping; requests under way are finished first, Ctrl-C again stops at once",
-            );
+            screen
+                .say("stopping; requests under way are finished first, Ctrl-C again stops at once");
         }
         let mut impatient = signal(SignalKind::interrupt()).context("signals can't be handled")?;
         tokio::select! {

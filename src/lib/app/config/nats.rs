@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{Service, client};
 
-pub(crate) const STOPPED: &str =
-    "the system of this folder is not running; start `nats-serve up`";
+pub(crate) const STOPPED: &str = "the system of this folder is not running; start `nats-serve up`";
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
