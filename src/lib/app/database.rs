@@ -21,8 +21,7 @@ const SIMULATED_WRITE: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(process: Process, settings: &config::Database) -> anyhow::Result<()> {
     if settings.is_default() {
         // `up` has made it, unless this service runs by itself.
-        state::make()
-            .with_context(|| format!("{} can't be made", state::FOLDER))?;
+        state::make().with_context(|| format!("{} can't be made", state::FOLDER))?;
     }
     let url = settings.url()?;
     let store = tokio::select! {
