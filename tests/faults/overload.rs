@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use nats_serve::{Client, Code, replica::Limits};
 
+use tokio::task::JoinSet;
+
 use crate::{
     bench::{figure, lasting, strict, turn},
     stopwatch::{percentile, resident_kb},
@@ -31,20 +33,24 @@ struct Called {
 async fn open_loop(client: &Client, rate: u32, lasting: Duration) -> Vec<Called> {
     let mut due = tokio::time::interval(Duration::from_secs(1) / rate);
     let until = Instant::now() + lasting;
-    let mut calls = Vec::new();
+    let mut calls = JoinSet::new();
+    let mut ended = Vec::new();
     while Instant::now() < until {
         let at = due.tick().await.into_std();
         let client = client.clone();
-        calls.push(tokio::spawn(async move {
+        calls.spawn(async move {
             let failed = client.call::<Sleep>(&WORK_MS).await.err();
             Called {
                 took: at.elapsed(),
                 failed: failed.map(|status| status.code()),
             }
-        }));
+        });
+        while let Some(call) = calls.try_join_next() {
+            ended.push(call.unwrap());
+        }
     }
-    let ended = futures_util::future::join_all(calls).await;
-    ended.into_iter().map(Result::unwrap).collect()
+    ended.extend(calls.join_all().await);
+    ended
 }
 
 fn times(calls: &[Called], failed: bool) -> Vec<Duration> {
