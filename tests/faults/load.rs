@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::stopwatch::percentile;
+use crate::{bench::strict, stalls, stopwatch::percentile};
 
 /// Connections at a time; a gateway takes 768.
 const CONNECTIONS: usize = 512;
@@ -59,6 +59,7 @@ struct Shared {
 impl Load {
     /// Begins to `GET` a URL so often a second.
     pub(crate) fn start(url: String, rate: u32) -> Self {
+        stalls::watch();
         let shared = Arc::new(Shared {
             target: Mutex::new(url),
             outcomes: Mutex::default(),
@@ -166,11 +167,17 @@ impl Report {
         self.0.iter().map(|one| one.took).max().unwrap_or_default()
     }
 
-    /// Checks that all were answered 200.
+    /// Checks that all were answered 200. While the machine itself stalled a few may fail, unless the figures
+    /// are asked for.
     #[track_caller]
     pub(crate) fn assert_no_failure(&self) {
         assert!(!self.0.is_empty(), "nothing was sent");
-        assert_eq!(0, self.failed(), "{self}\n{}", self.failures());
+        let failed = self.0.iter().filter(|one| !one.succeeded());
+        let excused =
+            failed.filter(|one| !strict() && stalls::concern(one.sent, one.sent + one.took));
+        let excused = excused.count();
+        assert_eq!(excused, self.failed(), "{self}\n{}", self.failures());
+        assert!(50 * excused <= self.len(), "{self}\n{}", self.failures());
     }
 
     /// Checks that all ended within a time.

@@ -28,6 +28,7 @@ mod calls;
 mod frames;
 mod load;
 mod proxy;
+mod stalls;
 mod stopwatch;
 
 mod cut_off;
