@@ -302,7 +302,7 @@ impl Client {
     /// Returns how many messages have arrived that the client itself has not read.
     pub(crate) fn arrived(&self) -> u64 {
         let arrived = &self.shared.nats.statistics().in_messages;
-        let arrived = arrived.load(std::sync::atomic::Ordering::Relaxed);
+        let arrived = arrived.load(Ordering::Relaxed);
         arrived.saturating_sub(self.shared.inbox.received())
     }
 

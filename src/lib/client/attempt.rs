@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, client::PublishErrorKind};
+use async_nats::{HeaderMap, Subject, client::PublishErrorKind};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,9 +21,10 @@ use crate::{
     operation::Names,
 };
 
+/// The operation that every replica answers without admission.
+pub(crate) const PING: &str = "_ping";
 /// Messages that one attempt may have unread: `accepted`, a sign of life, the answer.
 const UNREAD: usize = 4;
-
 /// Longest pause between two questions whether an instance lives.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -76,21 +77,13 @@ impl Client {
     ) -> Result<Attempt<'a>, Box<Failure>> {
         let waiter = self.shared.inbox.wait_for_call(names, UNREAD);
         let reply = waiter.subject();
-        let nats = &self.shared.nats;
-        let sent = Instant::now();
-        let sending = async {
-            match instance {
-                None => {
-                    nats.publish_with_reply_and_headers(names.subject, reply, headers, payload)
-                        .await
-                }
-                Some(id) => {
-                    let subject = instance_subject(names.service, id, names.operation);
-                    nats.publish_with_reply_and_headers(subject, reply, headers, payload)
-                        .await
-                }
-            }
+        let subject = match instance {
+            None => Subject::from_static(names.subject),
+            Some(id) => instance_subject(names.service, id, names.operation).into(),
         };
+        let sent = Instant::now();
+        let nats = &self.shared.nats;
+        let sending = nats.publish_with_reply_and_headers(subject, reply, headers, payload);
         match timeout_at(deadline, sending).await {
             Err(_) => return Err(Failure::deadline(names)),
             Ok(Err(error)) => return Err(not_sent(names, error)),
@@ -203,9 +196,6 @@ impl Attempt<'_> {
         let _ = timeout_at(self.due.min(self.deadline), asking).await;
     }
 }
-
-/// Answers without admission.
-pub(crate) const PING: &str = "_ping";
 
 /// Returns the subject of an operation at one instance.
 pub(super) fn instance_subject(service: Service, id: &str, operation: &str) -> String {

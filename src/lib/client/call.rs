@@ -35,8 +35,6 @@ pub(super) struct Failure {
     reason: &'static str,
     /// The handler surely has not begun, or may safely begin twice.
     repeatable: bool,
-    /// A repetition has been taken from the budget for it.
-    paid: bool,
     /// Who answered, if anybody did.
     answered: Option<ReplyHead>,
 }
@@ -47,7 +45,6 @@ impl Failure {
             status,
             reason,
             repeatable,
-            paid: false,
             answered: None,
         })
     }
@@ -116,15 +113,15 @@ impl Client {
             if failure.answered.is_none() || failure.repeatable {
                 spans::attempt_failed(span, attempt, failure.reason);
             }
-            let repeat = failure.paid || (failure.repeatable && call.may_repeat(attempt, pause));
-            if !repeat {
+            if failure.reason == SILENT {
+                // It was given up for another attempt, which has been taken from the budget.
+                self.prove(&call, pause).await;
+                continue;
+            }
+            if !failure.repeatable || !call.may_repeat(attempt, pause) {
                 return Err(failure.status);
             }
-            if failure.reason == SILENT {
-                self.prove(&call, pause).await;
-            } else {
-                sleep(pause).await;
-            }
+            sleep(pause).await;
         }
         unreachable!("attempts are counted and end")
     }
@@ -275,9 +272,7 @@ impl Call<'_> {
     fn silent(&self) -> Box<Failure> {
         let words = format!("no sign of life from {}", self.names.service.name());
         let status = Status::unavailable(words).with_unanswered(Unanswered::TimedOut);
-        let mut failure = Failure::new(SILENT, true, status);
-        failure.paid = true;
-        failure
+        Failure::new(SILENT, true, status)
     }
 }
 

@@ -59,7 +59,7 @@ impl Trouble {
             Some(Violation::Publish(subject)) => {
                 if self.answers_logged.is_due() {
                     tracing::warn!(
-                        "NATS does not permit an answer to {subject:?}; who asks like that?"
+                        "NATS does not permit a message to {subject:?}: a permission is missing, or somebody wants an answer there"
                     );
                 }
             }
