@@ -13,6 +13,7 @@ mod attempts;
 mod example;
 mod gates;
 mod health;
+mod keys;
 mod leaving;
 mod permissions;
 mod problems;
