@@ -71,6 +71,9 @@ async fn malformed_headers_and_subjects_cost_a_reconnect_at_most() {
         let load = Load::start(bench.get_user("gateway-1"), 50);
         let well = eventually("a success", async || load.success_since(sent)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let output = bench.stack.processes["user-service-1"].output();
+        let reconnects = output[said..].matches("lost the connection").count();
+        assert!(reconnects <= 1, "{}", &output[said..]);
         let late = std::time::Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let report = load.stop().await;

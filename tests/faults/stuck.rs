@@ -52,13 +52,7 @@ async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
         format!("{took:.1?}"),
     );
     assert!(took >= Duration::from_millis(900), "it waited for {took:?}");
-    // The stuck request's own span was ended and written when the process left.
-    let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
-    assert!(
-        trace
-            .rows()
-            .any(|row| row.span.name == "proxy_http_request")
-    );
+    was_written(&bench, "gateway", "proxy_http_request").await;
 }
 
 #[tokio::test]
@@ -74,13 +68,7 @@ async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
         format!("{took:.1?}"),
     );
     assert!(took >= Duration::from_millis(900), "it waited for {took:?}");
-    let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
-    assert!(
-        trace
-            .rows()
-            .any(|row| row.span.service == "user-service"
-                && row.span.name == "replica_handle_request")
-    );
+    was_written(&bench, "user-service", "replica_handle_request").await;
 }
 
 #[tokio::test]
@@ -98,12 +86,16 @@ async fn a_second_signal_ends_a_process_at_once() {
         "a stuck gateway with a grace of 60 s, told twice, left after",
         format!("{took:.1?}"),
     );
+    was_written(&bench, "gateway", "proxy_http_request").await;
+}
+
+/// Checks that a service's span of the stuck request was ended and written when its process left.
+async fn was_written(bench: &Bench, service: &str, span: &str) {
     let trace = trace_in(&bench.stack.spans(), TRACE, 1).await;
-    assert!(
-        trace
-            .rows()
-            .any(|row| row.span.name == "proxy_http_request")
-    );
+    let found = trace
+        .rows()
+        .any(|row| row.span.service == service && row.span.name == span);
+    assert!(found, "no {span} of {service}");
 }
 
 /// Sends a registration whose body never ends.
