@@ -43,7 +43,7 @@ use connection::Connection;
 #[cfg(feature = "app")]
 pub(crate) use connection::without_credentials;
 use gate::Gates;
-use inbox::Inbox;
+use inbox::{Inbox, Sent};
 use peer::Peers;
 use trouble::Trouble;
 
@@ -281,16 +281,28 @@ impl Client {
     /// Tells whether an answer may go there. Whoever asks names the subject, and our permissions would
     /// carry the answer to services that he may not reach.
     pub(crate) fn is_inbox(&self, reply: &str) -> bool {
-        let inbox = reply.starts_with("_INBOX");
-        if !inbox {
-            self.shared.trouble.stray_reply(reply);
-        }
-        inbox
+        self.shared.trouble.is_inbox(reply)
     }
 
     /// Returns what this process needs and NATS's permissions have refused on this connection, in words.
     pub(crate) fn forbidden(&self) -> Option<String> {
         self.shared.trouble.first_forbidden()
+    }
+
+    /// The same for subscriptions alone: a refused message says nothing of what can be listened to.
+    pub(crate) fn forbidden_subscription(&self) -> Option<String> {
+        self.shared.trouble.forbidden_subscription()
+    }
+
+    /// Follows whether a server is connected.
+    pub(crate) fn connection(&self) -> watch::Receiver<bool> {
+        self.shared.connected.clone()
+    }
+
+    /// Returns how many connections there have been.
+    pub(crate) fn connections(&self) -> u64 {
+        let connects = &self.shared.nats.statistics().connects;
+        connects.load(Ordering::Relaxed)
     }
 
     /// Returns how many messages found a full channel and were dropped.
@@ -339,7 +351,7 @@ impl Client {
     /// Sends a message to our own inbox: it comes back after everything that was sent before it.
     pub(crate) async fn round_trip(&self, within: Duration) -> RoundTrip {
         let this = self.shared.instance.service().subject();
-        let mut waiter = self.shared.inbox.wait(this, 1);
+        let mut waiter = self.shared.inbox.wait(this, Sent::Other, 1);
         let turn = async {
             let subject = waiter.subject();
             self.shared.nats.publish(subject, Bytes::new()).await.ok()?;

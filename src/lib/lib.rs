@@ -71,6 +71,7 @@ pub mod http;
 mod instance;
 mod message;
 mod operation;
+mod pace;
 pub mod replica;
 mod shutdown;
 mod status;

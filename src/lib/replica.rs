@@ -29,10 +29,13 @@ mod dispatch;
 mod endpoint;
 mod lateness;
 mod leave;
+mod refusals;
 mod subscriptions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use admission::Admission;
@@ -225,7 +228,7 @@ impl Replica {
         // A refusal comes before the confirmation, but by way of another task. One that is noticed later
         // makes the process not ready.
         tokio::task::yield_now().await;
-        if let Some(forbidden) = self.client.forbidden() {
+        if let Some(forbidden) = self.client.forbidden_subscription() {
             return Err(Error::Forbidden(forbidden));
         }
         confirmed.map_err(Error::Subscribe)?;
@@ -274,10 +277,13 @@ impl Running {
     /// Dropping the future leaves the group without waiting for handlers; those that run go on, and their
     /// replies are sent if the runtime lives that long.
     pub async fn until(mut self, shutdown: &Shutdown) {
+        let mut connection = self.core.client.connection();
+        self.follow().await;
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
+                Ok(()) = connection.changed() => self.follow().await,
                 next = self.subscriptions.next() => match next {
                     Some(message) => self.core.accept(message, &self.handlers),
                     // The client's connection was closed for good.
@@ -288,5 +294,27 @@ impl Running {
         // Before anything else, so that nobody sends here who could go elsewhere.
         self.core.client.health().fail(health::GROUP, "leaving");
         leave::leave(self.core, self.subscriptions, self.handlers, shutdown).await;
+    }
+
+    /// Joins the groups anew on each connection.
+    async fn follow(&mut self) {
+        let client = &self.core.client;
+        let (connection, is_connected) = (client.connections(), client.is_connected());
+        if is_connected && self.subscriptions.were_joined_on(connection) {
+            return;
+        }
+        while let Some(Some(message)) = self.subscriptions.next().now_or_never() {
+            self.core.accept(message, &self.handlers);
+        }
+        self.subscriptions.forget_groups();
+        if !is_connected {
+            return;
+        }
+        let joined = timeout(CONFIRM_TIMEOUT, self.subscriptions.join_groups(&self.core)).await;
+        match joined {
+            Ok(Ok(())) => client.health().pass(health::GROUP, "joined"),
+            // The connection is about to be lost, and there will be another.
+            Ok(Err(_)) | Err(_) => client.health().fail(health::GROUP, "not joined again yet"),
+        }
     }
 }

@@ -18,7 +18,13 @@ pub(crate) mod propagation;
 pub(crate) mod spans;
 mod trouble;
 
-use std::{panic, path::PathBuf, time::Duration};
+use std::{
+    any::Any,
+    panic,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
@@ -195,6 +201,19 @@ fn belongs_in_a_trace(metadata: &tracing::Metadata<'_>) -> bool {
 /// so it is for a `main` to call.
 pub fn log_panics() {
     panic::set_hook(Box::new(log_panic));
+    PANICS_ARE_LOGGED.store(true, Ordering::Relaxed);
+}
+
+static PANICS_ARE_LOGGED: AtomicBool = AtomicBool::new(false);
+
+/// Logs a panic of a handler, with the trace that it belongs to, unless [`log_panics`] has done so.
+pub(crate) fn log_caught_panic(panic: &(dyn Any + Send)) {
+    if PANICS_ARE_LOGGED.load(Ordering::Relaxed) {
+        return;
+    }
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!("panicked: {}", text.unwrap_or("no message"));
 }
 
 fn log_panic(info: &panic::PanicHookInfo<'_>) {

@@ -1,6 +1,6 @@
 //! What a test breaks: the application with several replicas a service, and the turn to break it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::collections::BTreeMap;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -11,35 +11,6 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// Waits until no other test runs: two at a time would measure one another.
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
-}
-
-/// How long a fault lasts: so many seconds, or as many as `NATS_SERVE_FAULTS_SECONDS` asks for if that
-/// is more.
-pub(crate) fn lasting(seconds: u32) -> Duration {
-    let asked = setting("NATS_SERVE_FAULTS_SECONDS").unwrap_or(0);
-    Duration::from_secs(seconds.max(asked).into())
-}
-
-/// Requests a second: `NATS_SERVE_FAULTS_RATE`, or half of what the figures are measured with, for a machine
-/// that others use too. A process without processor time looks frozen.
-pub(crate) fn rate() -> u32 {
-    setting("NATS_SERVE_FAULTS_RATE").unwrap_or(100)
-}
-
-/// Whether the promised figures themselves are asserted: when a rate is asked for.
-pub(crate) fn strict() -> bool {
-    setting("NATS_SERVE_FAULTS_RATE").is_some()
-}
-
-fn setting(name: &str) -> Option<u32> {
-    let text = std::env::var(name).ok()?;
-    let number = text.parse().ok().filter(|number| *number > 0);
-    Some(number.unwrap_or_else(|| panic!("{name} is a number from 1 on, and not {text:?}")))
-}
-
-/// Prints what was measured, for docs/reliability.md.
-pub(crate) fn figure(what: &str, value: impl fmt::Display) {
-    println!("figure: {what}: {value}");
 }
 
 /// The application on a NATS of its own, whose processes come and go.

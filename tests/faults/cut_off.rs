@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, figure, lasting, turn},
+    bench::{Bench, turn},
     load::Load,
     proxy::Proxy,
+    settings::{figure, lasting},
     support::{Server, eventually},
 };
 

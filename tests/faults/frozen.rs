@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, THREE_EACH, figure, lasting, rate, strict, turn},
+    bench::{Bench, THREE_EACH, turn},
     calls::{Hops, now},
     load::Load,
+    settings::{figure, lasting, rate, strict},
     support::Server,
 };
 
@@ -53,8 +54,7 @@ async fn a_frozen_replica_costs_its_own_caller_an_attempt_and_no_get() {
         "calls repeated by the caller of the frozen replica, and of those by its caller too",
         format!("{}, {both}", repeated.len()),
     );
-    report.assert_no_failure();
-    if report.is_starved() && !strict() {
+    if !report.assert_no_failure() {
         return;
     }
     let left = left.expect("out of the group while it is frozen");
@@ -62,6 +62,9 @@ async fn a_frozen_replica_costs_its_own_caller_an_attempt_and_no_get() {
         "a frozen replica is out of its group after",
         format!("{left:.1?}"),
     );
+    if strict() {
+        assert!(left < Duration::from_secs(15), "{left:?}");
+    }
     assert!(database.attempts_a_call() <= 1.2, "{database:?}");
     // A user service that gets no processor for a while is silent as well.
     let chance = if strict() { 20 } else { 2 };

@@ -8,8 +8,9 @@ use tokio::{
 };
 
 use crate::{
-    bench::{Bench, figure, turn},
+    bench::{Bench, turn},
     load::Load,
+    settings::figure,
     support::{Server, eventually},
 };
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use crate::{
-    bench::{figure, turn},
+    bench::turn,
+    settings::figure,
     stopwatch::resident_kb,
     support::{
         Server,

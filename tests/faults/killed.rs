@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, THREE_EACH, figure, lasting, rate, turn},
+    bench::{Bench, THREE_EACH, turn},
     load::Load,
+    settings::{figure, lasting, rate},
 };
 
 #[tokio::test]

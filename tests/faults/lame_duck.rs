@@ -1,19 +1,27 @@
-//! A nats-server that is about to leave says so; the service goes on until it has left, and heals.
+//! A nats-server that is about to leave says so; the service goes on until it sends its clients away, and heals
+//! when another has taken its place.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ONE_EACH, figure, turn},
+    bench::{Bench, ONE_EACH, turn},
     load::Load,
-    support::eventually,
+    settings::figure,
+    support::{Server, eventually},
 };
 
 #[tokio::test]
 async fn a_lame_duck_is_noticed_and_service_goes_on() {
     let _turn = turn().await;
-    let mut bench = Bench::start(&ONE_EACH, &[]).await;
+    // It serves for so long after the word, and then sends one client a second away.
+    let grace = (
+        "ping_interval:",
+        "lame_duck_grace_period: \"4s\"\nping_interval:",
+    );
+    let nats = Server::start_changed(&[grace]).await;
+    let mut bench = Bench::on(nats, &ONE_EACH, &[]).await;
     let started = Instant::now();
     let load = Load::start(bench.get_user("gateway-1"), 100);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -21,17 +29,22 @@ async fn a_lame_duck_is_noticed_and_service_goes_on() {
     let lame = bench.stack.nats.take().unwrap();
     // What `nats-server --signal ldm` sends.
     lame.signal(Signal::USR2);
+    let told = Instant::now();
     for (service, _) in ONE_EACH {
         let name = format!("{service}-1");
         let process = bench.stack.processes.get_mut(&name).unwrap();
         process.says("the NATS server is about to leave").await;
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    // What is under way when it has left may be lost; what was sent before that has ended by then.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What is under way when it sends them away may be lost; what was sent before that has ended by then.
     let leaving = Instant::now();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let left = lame.ended().await;
+    figure(
+        "lame duck, gone by itself after",
+        format!("{:.1?}", told.elapsed()),
+    );
     let replaced = Instant::now();
-    bench.stack.nats = Some(lame.kill().start_again().await);
+    bench.stack.nats = Some(left.start_again().await);
     let first = eventually("a success", async || load.success_since(replaced)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let healed = Instant::now();

@@ -28,15 +28,18 @@ mod calls;
 mod frames;
 mod load;
 mod proxy;
+mod settings;
 mod stalls;
 mod stopwatch;
 
 mod cut_off;
+mod flood;
 mod frozen;
 mod hostile;
 mod inbox;
 mod killed;
 mod lame_duck;
+mod leaving;
 mod nats_frozen;
 mod nats_gone;
 mod overload;

@@ -12,7 +12,8 @@ use nats_serve::{Client, Replica, Shutdown};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{figure, lasting, turn},
+    bench::turn,
+    settings::{figure, lasting},
     stopwatch::percentile,
     support::{
         Server,

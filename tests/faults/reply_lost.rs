@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    bench::{Bench, figure, turn},
+    bench::{Bench, turn},
     calls::Hops,
     load::Load,
     proxy::Proxy,
+    settings::figure,
     support::{Server, eventually},
 };
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    bench::{Bench, figure, lasting, turn},
+    bench::{Bench, turn},
     calls::{Hops, now},
     load::Load,
+    settings::{figure, lasting},
 };
 
 /// The budget's window is 10 s. Its minimum of 100 is spent in a burst, at the start and again whenever that

@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    bench::{Bench, ONE_EACH, figure, turn},
+    bench::{Bench, ONE_EACH, turn},
+    settings::figure,
     support::{
         Server,
         echo::{CALLER, connect},

@@ -1,14 +1,18 @@
 //! Leaving when something is in the way.
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use axum::{Router, body::Body, routing::get};
 use futures_util::stream;
-use nats_serve::{Shutdown, http};
+use nats_serve::{Shutdown, client::Unanswered, http};
 use rustix::process::Signal;
 use tokio::net::TcpListener;
 
-use crate::support::{Server, Stack};
+use crate::support::{
+    Server, Stack,
+    echo::{CALLER, Running, Sleep, connect},
+    eventually,
+};
 
 #[tokio::test]
 async fn a_service_that_waits_for_a_lock_leaves_when_it_is_told() {
@@ -46,4 +50,31 @@ async fn an_answer_that_is_still_being_written_is_finished() {
     shutdown.request();
     assert_eq!("xxxxxxxxxx", answer.text().await.unwrap());
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_told_to_leave_without_nats_does_not_come_back_with_it() {
+    let nats = Server::start().await;
+    let echo = Running::start(&nats).await;
+    let client = connect(CALLER, &nats).await;
+    let busy = tokio::spawn({
+        let client = connect(CALLER, &nats).await;
+        async move { client.call::<Sleep>(&1_500).await }
+    });
+    let begun = echo.begun_counter();
+    eventually("work", async || (begun.load(Relaxed) == 1).then_some(())).await;
+    let gone = nats.kill();
+    // All of them are in this process, and notice it at the same moment.
+    eventually("silence", async || (!client.is_connected()).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let leaving = tokio::spawn(echo.leave());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let _back = gone.start_again().await;
+    client.ready().await;
+    while !leaving.is_finished() {
+        let refused = client.call::<Sleep>(&0).await.unwrap_err();
+        assert_eq!(Some(Unanswered::NoResponders), refused.unanswered());
+    }
+    assert_eq!(1, begun.load(Relaxed));
+    busy.abort();
 }

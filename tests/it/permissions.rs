@@ -308,6 +308,110 @@ async fn a_forbidden_call_ends_at_once_and_the_process_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_forbidden_keeps_no_replica_from_starting() {
+    let nats = Server::start_secured().await;
+    let client = gateway(&nats).await;
+    client.call::<GetUser>(&()).await.unwrap_err();
+    assert!(client.health().report().await.reason().is_some());
+    assert!(Replica::new(&client).start().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_question_at_a_gate_is_answered_at_an_inbox_only() {
+    let mut stack = Stack::start().await;
+    assert_eq!(
+        201,
+        stack.register("David", "david@example.com").await.status
+    );
+    let user = stack.processes["user-service"].output();
+    let (_, instance) = user.split_once("\"replica_id\":\"").unwrap();
+    let gate = format!("gate.user.{}.00ff", instance.split('"').next().unwrap());
+
+    let nats = stack.nats.as_ref().unwrap();
+    let database = Thief::with_key_of("database", nats).await.nats;
+    let group = "database".to_owned();
+    let mut published = database
+        .queue_subscribe("svc.database.probe", group)
+        .await
+        .unwrap();
+    database.flush().await.unwrap();
+    // The user service may publish there, and whoever has the notification key may not.
+    let thief = Thief::with_key_of("notification", nats).await.nats;
+    for reply in ["svc.database.probe", "_INBOX.notification.user.x.1"] {
+        thief
+            .publish_with_reply(gate.clone(), reply, "".into())
+            .await
+            .unwrap();
+    }
+    let mut answers = thief.subscribe("_INBOX.notification.>").await.unwrap();
+    thief
+        .publish_with_reply(gate.clone(), "_INBOX.notification.user.x.2", "".into())
+        .await
+        .unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answers.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(r#"{"verdict":"abort"}"#, answer.payload);
+    // Questions are answered in turn, so an answer to the first would be here.
+    database.flush().await.unwrap();
+    let nothing = tokio::time::timeout(Duration::from_millis(300), published.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    let process = stack.processes.get_mut("user-service").unwrap();
+    process
+        .says("wants its answer at \\\"svc.database.probe\\\"")
+        .await;
+}
+
+#[tokio::test]
+async fn a_service_that_may_not_ask_at_gates_says_so_and_is_not_ready() {
+    let changes = [(
+        "\"gate.user.*.*\"                # it asks",
+        "# it does not ask",
+    )];
+    let nats = Server::start_changed(&changes).await;
+    let mut stack = Stack::on(nats, &[]).await;
+    let registered = stack.register("David", "david@example.com").await;
+    assert_eq!(201, registered.status, "{}", registered.body);
+    // At once, and not when the time is up: silence is an abort.
+    let notification = &registered.json()["data"]["notification"];
+    assert_eq!("aborted", notification["status"], "{notification}");
+    assert!(stack.mails().is_empty());
+    let process = stack.processes.get_mut("notification-service").unwrap();
+    process.says("NATS forbids publishing to gate.user.").await;
+    let output = process.output();
+    let (_, address) = output.split_once("health at http://").unwrap();
+    let address = address.split(['"', ';']).next().unwrap();
+    let ready = reqwest::get(format!("http://{address}/readyz"))
+        .await
+        .unwrap();
+    assert_eq!(503, ready.status());
+    let said = ready.text().await.unwrap();
+    assert!(
+        said.contains("permissions: NATS forbids publishing to gate.user."),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_frozen_client_is_out_of_its_groups_within_15_seconds() {
+    let limits = include_str!("../../nats/limits.conf");
+    let number = |name: &str| {
+        let (_, rest) = limits.split_once(name).unwrap();
+        let digits = rest.trim_start_matches([' ', '"']);
+        digits
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    // The server waits for so many answers, and cuts at the next ping.
+    let seconds = number("\nping_interval:") * (number("\nping_max:") + 1);
+    assert!(seconds < 15, "{seconds}");
+}
+
+#[tokio::test]
 async fn a_replica_that_may_not_join_its_group_is_an_error_that_names_the_subject() {
     let nats = Server::start_secured().await;
     let client = gateway(&nats).await;

@@ -1,8 +1,12 @@
 //! Calls between a stranger's services, in this process, on a real nats-server.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use nats_serve::{Code, replica::Limits};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
     Server,
@@ -25,7 +29,11 @@ async fn a_call_is_answered_and_a_failure_keeps_its_cause_at_home() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_and_the_replica_serves_on() {
+async fn a_panic_is_an_internal_error_and_a_line_and_the_replica_serves_on() {
+    // As a program has it that installs no panic hook of ours; everything here runs on this thread.
+    let written = Written::default();
+    let log = tracing_subscriber::fmt().with_writer(written.clone());
+    let _log = tracing::subscriber::set_default(log.finish());
     let nats = Server::start().await;
     let _echo = Running::start(&nats).await;
     let client = connect(CALLER, &nats).await;
@@ -39,6 +47,29 @@ async fn a_panic_is_an_internal_error_and_the_replica_serves_on() {
         "still here",
         client.call::<Say>(&"still here".to_owned()).await.unwrap()
     );
+    let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(1, log.matches("panicked: a bug").count(), "{log}");
+}
+
+#[derive(Debug, Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Written {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test]

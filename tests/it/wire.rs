@@ -213,3 +213,27 @@ async fn interim_replies_are_not_taken_for_the_answer() {
     assert_eq!("this", client.call::<Say>(&String::new()).await.unwrap());
     answering.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_message_in_a_callers_name_that_claims_another_clock_costs_the_caller_nothing() {
+    let nats = Server::start().await;
+    let _echo = Running::start(&nats).await;
+    let client = connect(CALLER, &nats).await;
+    client.call::<Say>(&"hello".to_owned()).await.unwrap();
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let in_an_hour = (now + Duration::from_secs(3_602)).as_millis().to_string();
+    let headers = headers(&[("timeout-ms", "2000"), ("deadline-unix-ms", &in_an_hour)]);
+    let reply = format!("_INBOX.caller.echo.{}.00ff", client.instance().id());
+    for _ in 0..20 {
+        let forged = stranger.publish_with_reply_and_headers(
+            "svc.echo.say",
+            reply.clone(),
+            headers.clone(),
+            r#""forged""#.into(),
+        );
+        forged.await.unwrap();
+        stranger.flush().await.unwrap();
+        client.call::<Say>(&"hello".to_owned()).await.unwrap();
+    }
+}

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::{
     Client, Unanswered,
     attempt::{Attempt, Event, PING, instance_subject},
+    inbox::Sent,
     peer::Peer,
 };
 use crate::{
@@ -187,7 +188,10 @@ impl Client {
             return;
         }
         let service = peer.service();
-        let mut waiter = self.shared.inbox.wait(service.subject(), unproven.len());
+        let mut waiter = self
+            .shared
+            .inbox
+            .wait(service.subject(), Sent::Other, unproven.len());
         for id in &unproven {
             let subject = instance_subject(service, id, PING);
             let reply = waiter.subject();

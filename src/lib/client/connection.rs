@@ -18,10 +18,11 @@ use crate::{Health, Instance, Service, health, telemetry::spans};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that may wait in one subscription; what finds it full is dropped, and counted. The receive
-/// loops never block, so it stays near zero. After a process was frozen everything that the kernel holds
-/// for it comes at once: 6 MiB by default, fewer than this many requests with our headers.
+/// Messages that may wait in one subscription; the library drops what finds it full. It is never full: the
+/// connection's task reads 128 times `READ_BUFFER`, 1 MiB, before it makes way, which is less than
+/// this many messages of 20 bytes, and a replica's loop then takes all that there is.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+const READ_BUFFER: u16 = 8 * 1024;
 /// Longest pause between two attempts to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
@@ -65,6 +66,7 @@ impl Connection {
             .retry_on_initial_connect()
             .ping_interval(PING_INTERVAL)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .read_buffer_capacity(READ_BUFFER)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
                 let events = Arc::clone(&events);

@@ -18,8 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANSWER_TIMEOUT, Client, Inbox, RoundTrip};
-use crate::{Instance, Status, context::RequestScope, message::Reply};
+use super::{ANSWER_TIMEOUT, Client, Inbox, RoundTrip, Shared, Trouble, inbox::Sent};
+use crate::{Status, context::RequestScope, message::Reply};
+
+/// Who may wait at one gate: one callee, and its repeated attempts. Further ones are sent back.
+const MAX_ASKERS: usize = 16;
 
 /// What a callee is told at the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +136,7 @@ impl Client {
     }
 
     async fn keep_gates(&self) -> Result<Gates, Status> {
-        let gates = Gates::start(self.nats(), self.instance(), Arc::clone(&self.shared.inbox))
+        let gates = Gates::start(&self.shared)
             .await
             .map_err(|error| Status::unavailable("NATS is not connected").with_source(error))?;
         match self.round_trip(self.patience()).await {
@@ -152,7 +155,8 @@ impl Client {
     }
 
     async fn word_of(&self, gate: &GateAddress) -> Option<Verdict> {
-        let mut waiter = self.shared.inbox.wait(gate.keeper()?, 1);
+        let (keeper, sent) = (gate.keeper()?.to_owned(), Sent::To(gate.0.clone()));
+        let mut waiter = self.shared.inbox.wait(keeper, sent, 1);
         self.nats()
             .publish_with_reply(gate.0.clone(), waiter.subject(), Bytes::new())
             .await
@@ -220,15 +224,18 @@ impl Drop for Gate {
 }
 
 impl Gates {
-    async fn start(
-        nats: &async_nats::Client,
-        instance: &Instance,
-        inbox: Arc<Inbox>,
-    ) -> Result<Self, async_nats::SubscribeError> {
-        let subject = format!("gate.{}.{}.*", instance.service().subject(), instance.id());
-        let questions = nats.subscribe(subject).await?;
-        let kept = Arc::default();
-        let answering = tokio::spawn(answer(nats.clone(), questions, Arc::clone(&kept), inbox));
+    async fn start(shared: &Shared) -> Result<Self, async_nats::SubscribeError> {
+        let (service, id) = (shared.instance.service(), shared.instance.id());
+        let subject = format!("gate.{}.{id}.*", service.subject());
+        let keeper = Keeper {
+            nats: shared.nats.clone(),
+            inbox: Arc::clone(&shared.inbox),
+            trouble: Arc::clone(&shared.trouble),
+            kept: Arc::default(),
+        };
+        let questions = shared.nats.subscribe(subject).await?;
+        let kept = Arc::clone(&keeper.kept);
+        let answering = tokio::spawn(keeper.answer(questions));
         Ok(Self {
             kept,
             _answering: AbortOnDropHandle::new(answering),
@@ -236,35 +243,43 @@ impl Gates {
     }
 }
 
-async fn answer(
+/// Answers those who ask.
+struct Keeper {
     nats: async_nats::Client,
-    mut questions: Subscriber,
-    kept: Arc<Mutex<Kept>>,
     inbox: Arc<Inbox>,
-) {
-    while let Some(question) = questions.next().await {
-        inbox.count();
-        if let Some((asker, answer)) = answer_to(question, &kept) {
-            let _ = timeout(ANSWER_TIMEOUT, nats.publish(asker, answer)).await;
-        }
-    }
+    trouble: Arc<Trouble>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// Returns what to answer now; an undecided gate notes who asked.
-fn answer_to(question: Message, kept: &Mutex<Kept>) -> Option<(Subject, Bytes)> {
-    let asker = question.reply?;
-    let token = question.subject.rsplit_once('.').map(|(_, token)| token);
-    let token = token.and_then(|token| u64::from_str_radix(token, 16).ok());
-    let mut kept = lock(kept);
-    let answer = match token.and_then(|token| kept.get_mut(&token)) {
-        Some(State::Undecided(asked)) => {
-            asked.push(asker);
+impl Keeper {
+    async fn answer(self, mut questions: Subscriber) {
+        while let Some(question) = questions.next().await {
+            self.inbox.count();
+            if let Some((asker, answer)) = self.answer_to(question) {
+                let _ = timeout(ANSWER_TIMEOUT, self.nats.publish(asker, answer)).await;
+            }
+        }
+    }
+
+    /// Returns what to answer now; an undecided gate notes who asked.
+    fn answer_to(&self, question: Message) -> Option<(Subject, Bytes)> {
+        let asker = question.reply?;
+        if !self.trouble.is_inbox(&asker) {
             return None;
         }
-        Some(decided) => decided.answer(),
-        None => abort(),
-    };
-    Some((asker, answer))
+        let token = question.subject.rsplit_once('.').map(|(_, token)| token);
+        let token = token.and_then(|token| u64::from_str_radix(token, 16).ok());
+        let mut kept = lock(&self.kept);
+        let answer = match token.and_then(|token| kept.get_mut(&token)) {
+            Some(State::Undecided(asked)) if asked.len() < MAX_ASKERS => {
+                asked.push(asker);
+                return None;
+            }
+            Some(State::Undecided(_)) | None => abort(),
+            Some(decided) => decided.answer(),
+        };
+        Some((asker, answer))
+    }
 }
 
 impl State {

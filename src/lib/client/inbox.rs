@@ -5,6 +5,7 @@
 //! messages (interim replies come before the final one) and dies with the future that waits.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -32,8 +33,27 @@ pub(super) struct Inbox {
 #[derive(Debug)]
 struct Entry {
     signs: mpsc::Sender<Sign>,
-    /// What was called, if this is a call.
-    names: Option<&'static Names>,
+    callee: Cow<'static, str>,
+    sent: Sent,
+}
+
+/// What went out to whom the answer is expected from; the server may refuse to deliver it.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Call(&'static Names),
+    To(String),
+    /// Something whose refusal means nothing here.
+    Other,
+}
+
+impl Sent {
+    fn goes_to(&self, subject: &str) -> bool {
+        match self {
+            Self::Call(names) => names.goes_to(subject),
+            Self::To(sent) => sent == subject,
+            Self::Other => false,
+        }
+    }
 }
 
 /// What reaches somebody who waits.
@@ -61,24 +81,21 @@ impl Inbox {
     }
 
     /// Opens an entry that may hold `capacity` messages nobody has read yet.
-    pub(super) fn wait<'a>(&'a self, callee: &'a str, capacity: usize) -> Waiter<'a> {
-        self.enter(callee, None, capacity)
-    }
-
-    /// The same for a call, which the server may refuse to deliver.
-    pub(super) fn wait_for_call(&self, names: &'static Names, capacity: usize) -> Waiter<'_> {
-        self.enter(names.service.subject(), Some(names), capacity)
-    }
-
-    fn enter<'a>(
-        &'a self,
-        callee: &'a str,
-        names: Option<&'static Names>,
+    pub(super) fn wait(
+        &self,
+        callee: impl Into<Cow<'static, str>>,
+        sent: Sent,
         capacity: usize,
-    ) -> Waiter<'a> {
+    ) -> Waiter<'_> {
+        let callee = callee.into();
         let (signs, replies) = mpsc::channel(capacity);
         let token = rand::rng().random();
-        self.waiting().insert(token, Entry { signs, names });
+        let entry = Entry {
+            signs,
+            callee: callee.clone(),
+            sent,
+        };
+        self.waiting().insert(token, entry);
         Waiter {
             inbox: self,
             callee,
@@ -87,11 +104,16 @@ impl Inbox {
         }
     }
 
-    /// Ends the calls that were published on a subject which is forbidden. Tells whether there were any.
+    /// The same for a call.
+    pub(super) fn wait_for_call(&self, names: &'static Names, capacity: usize) -> Waiter<'_> {
+        self.wait(names.service.subject(), Sent::Call(names), capacity)
+    }
+
+    /// Ends the waits for what was published on a subject which is forbidden. Tells whether there were any.
     pub(super) fn forbid(&self, subject: &str) -> bool {
         let mut any = false;
         for entry in self.waiting().values() {
-            if entry.names.is_some_and(|names| names.goes_to(subject)) {
+            if entry.sent.goes_to(subject) {
                 any = true;
                 // Who has that much unread is not waiting in vain.
                 let _ = entry.signs.try_send(Sign::Forbidden);
@@ -136,13 +158,13 @@ impl Inbox {
 
     fn deliver(&self, reply: Message) {
         self.count();
-        let token = token_of(&reply.subject);
-        let delivered = token.is_some_and(|token| {
-            let waiting = self.waiting();
-            waiting
-                .get(&token)
-                .is_some_and(|call| call.signs.try_send(Sign::Message(reply)).is_ok())
+        let waiting = self.waiting();
+        let entry = place_of(&reply.subject).and_then(|(callee, token)| {
+            // The server lets each service publish under its own name alone, so the name tells who answers.
+            waiting.get(&token).filter(|entry| entry.callee == callee)
         });
+        let delivered =
+            entry.is_some_and(|entry| entry.signs.try_send(Sign::Message(reply)).is_ok());
         if !delivered {
             self.late.fetch_add(1, Ordering::Relaxed);
         }
@@ -154,16 +176,18 @@ impl Inbox {
     }
 }
 
-fn token_of(subject: &str) -> Option<u64> {
-    let (_, token) = subject.rsplit_once('.')?;
-    u64::from_str_radix(token, 16).ok()
+/// Reads `_INBOX.<caller>.<callee>.<instance>.<token>`.
+fn place_of(subject: &str) -> Option<(&str, u64)> {
+    let mut tokens = subject.split('.').skip(2);
+    let (callee, token) = (tokens.next()?, tokens.nth(1)?);
+    Some((callee, u64::from_str_radix(token, 16).ok()?))
 }
 
 /// One call's place in the inbox; dropping it gives the place back.
 #[derive(Debug)]
 pub(super) struct Waiter<'a> {
     inbox: &'a Inbox,
-    callee: &'a str,
+    callee: Cow<'static, str>,
     token: u64,
     replies: mpsc::Receiver<Sign>,
 }
@@ -215,7 +239,9 @@ mod tests {
     #[test]
     fn an_entry_dies_with_its_call() {
         let inbox = inbox();
-        let calls: Vec<_> = (0..100).map(|_| inbox.wait("callee", 4)).collect();
+        let calls: Vec<_> = (0..100)
+            .map(|_| inbox.wait("callee", Sent::Other, 4))
+            .collect();
         assert_eq!(100, inbox.waiting().len());
         drop(calls);
         assert!(inbox.waiting().is_empty());
@@ -224,9 +250,38 @@ mod tests {
     #[test]
     fn the_token_is_found_in_the_reply_subject() {
         let inbox = inbox();
-        let call = inbox.wait("callee", 4);
-        assert_eq!(Some(call.token), token_of(&call.subject()));
-        assert_eq!(None, token_of("_INBOX.caller.callee.x.not-hex"));
+        let call = inbox.wait("callee", Sent::Other, 4);
+        assert_eq!(Some(("callee", call.token)), place_of(&call.subject()));
+        for other in [
+            "_INBOX.caller.callee.x.not-hex",
+            "_INBOX.caller.callee.x",
+            "",
+        ] {
+            assert_eq!(None, place_of(other), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_under_another_services_name_reaches_nobody() {
+        let inbox = inbox();
+        let mut call = inbox.wait("callee", Sent::Other, 4);
+        let others = call.subject().replace(".callee.", ".other.");
+        inbox.deliver(message(&others));
+        assert_eq!(1, inbox.late());
+        inbox.deliver(message(&call.subject()));
+        assert!(call.next().await.is_some());
+    }
+
+    fn message(subject: &str) -> Message {
+        Message {
+            subject: subject.into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        }
     }
 
     /// The model: an entry is there from the call's begin until its end, however it ends.
@@ -238,7 +293,7 @@ mod tests {
         let mut under_way = 0;
         for round in 0..1_000_u64 {
             let calls = (0..100_u64).map(|call| {
-                let mut waiter = inbox.wait("callee", 4);
+                let mut waiter = inbox.wait("callee", Sent::Other, 4);
                 let patience = Duration::from_millis(1 + (round * 7 + call * 13) % 50);
                 async move { tokio::time::timeout(patience, waiter.next()).await.is_err() }
             });
@@ -262,8 +317,11 @@ mod tests {
         }
         let inbox = inbox();
         let mut call = inbox.wait_for_call(Names::of::<Get>(), 4);
-        let mut other = inbox.wait("callee", 4);
+        let mut gate = inbox.wait("callee", Sent::To("gate.callee.c1.00ff".to_owned()), 1);
+        let mut other = inbox.wait("callee", Sent::Other, 4);
         assert!(!inbox.forbid("svc.callee.put"));
+        assert!(inbox.forbid("gate.callee.c1.00ff"));
+        assert!(gate.next().await.is_none());
         assert!(inbox.forbid("inst.callee.c1.get"));
         assert!(matches!(call.sign().await, Some(Sign::Forbidden)));
         inbox.abandon();
@@ -273,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_ends_every_wait_at_once() {
         let inbox = inbox();
-        let mut call = inbox.wait("callee", 4);
+        let mut call = inbox.wait("callee", Sent::Other, 4);
         inbox.abandon();
         assert!(call.next().await.is_none());
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use super::Client;
+use super::{Client, inbox::Sent};
 
 /// Answers that may come before they are read: more replicas than one survey should list.
 const UNREAD: usize = 4096;
@@ -64,7 +64,7 @@ impl Client {
     /// result is sorted by name and id; an empty one means that nobody answered.
     pub async fn survey(&self, wait: Duration) -> Vec<ServiceStats> {
         let until = Instant::now() + wait;
-        let mut waiter = self.shared.inbox.wait("all", UNREAD);
+        let mut waiter = self.shared.inbox.wait("all", Sent::Other, UNREAD);
         let asked = self
             .nats()
             .publish_with_reply("$SRV.STATS", waiter.subject(), Bytes::new());

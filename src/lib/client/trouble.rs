@@ -15,14 +15,12 @@ use super::{
     inbox::Inbox,
     violation::{self, Violation},
 };
-use crate::{Health, health};
+use crate::{Health, health, pace::Pace};
 
 /// Subjects that are remembered as forbidden.
 const MAX_FORBIDDEN: usize = 64;
 /// A refused message says how things stood then: permissions can be mended on the running server.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(30);
-/// Pause between two lines about the same trouble.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -72,13 +70,16 @@ impl Trouble {
         }
     }
 
-    /// Notes a request whose answer should go to another service instead of an inbox.
-    pub(super) fn stray_reply(&self, subject: &str) {
-        if self.strays_logged.is_due() {
+    /// Tells whether an answer may go to a subject, and notes a question whose answer should go to another
+    /// service instead of an inbox: whoever asks names the subject, and the answer goes out by our right.
+    pub(super) fn is_inbox(&self, subject: &str) -> bool {
+        let is_inbox = subject.starts_with("_INBOX.");
+        if !is_inbox && self.strays_logged.is_due() {
             tracing::warn!(
                 "dropped a request that wants its answer at {subject:?}, which is no inbox"
             );
         }
+        is_inbox
     }
 
     /// A subscription that was refused is missing until the next connection.
@@ -127,6 +128,10 @@ impl Trouble {
         self.forbidden().first().cloned()
     }
 
+    pub(super) fn forbidden_subscription(&self) -> Option<String> {
+        self.forbidden().subscription.clone()
+    }
+
     /// Counts a message that found its subscription's channel full.
     pub(super) fn dropped_one(&self) {
         self.dropped.fetch_add(1, Relaxed);
@@ -165,22 +170,6 @@ fn complain(what: &str) {
     tracing::error!(
         "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
     );
-}
-
-/// Lets one line through in a while.
-#[derive(Debug, Default)]
-struct Pace(Mutex<Option<Instant>>);
-
-impl Pace {
-    fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let due = last.is_none_or(|last| now >= last + LOG_INTERVAL);
-        if due {
-            *last = Some(now);
-        }
-        due
-    }
 }
 
 #[cfg(test)]
@@ -235,14 +224,5 @@ mod tests {
             Some("permissions: NATS forbids subscribing svc.b.x".to_owned()),
             health.report().await.reason()
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_line_a_minute_is_let_through() {
-        let pace = Pace::default();
-        assert!(pace.is_due());
-        assert!(!pace.is_due());
-        tokio::time::advance(LOG_INTERVAL).await;
-        assert!(pace.is_due());
     }
 }

@@ -21,6 +21,17 @@ pub(crate) struct Admission {
     places: Arc<Semaphore>,
     limits: Limits,
     queued: AtomicUsize,
+    arriving: AtomicUsize,
+}
+
+/// A request at the door, which has a place to hope for.
+#[derive(Debug)]
+pub(crate) struct Arrival(Arc<Admission>);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The replica takes no more.
@@ -39,7 +50,21 @@ impl Admission {
             places: Arc::new(Semaphore::new(limits.max_ongoing)),
             limits,
             queued: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
         }
+    }
+
+    /// Lets a request to the door if there is a place for it, or one in the queue, that no other arrival will
+    /// take. Drop the arrival at the moment of [`enter`](Self::enter).
+    ///
+    /// Whoever reads a burst decides by this what to work on and what to refuse, before any of it has entered.
+    pub(crate) fn arrive(self: &Arc<Self>) -> Option<Arrival> {
+        let inside = self.ongoing() + self.queued();
+        let room = self.limits.max_ongoing + self.limits.max_queued;
+        let arrived = self.arriving.fetch_update(Relaxed, Relaxed, |arriving| {
+            (inside + arriving < room).then_some(arriving + 1)
+        });
+        arrived.is_ok().then(|| Arrival(Arc::clone(self)))
     }
 
     /// Takes a place, waiting no longer than the limit and `at_most`. The place is given back by
@@ -133,6 +158,19 @@ mod tests {
         waiting.abort();
         let _ = waiting.await;
         assert_eq!(0, admission.queued());
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_let_to_the_door_as_far_as_there_is_room() {
+        let admission = admission();
+        let (first, second) = (admission.arrive().unwrap(), admission.arrive().unwrap());
+        assert!(admission.arrive().is_none());
+        drop(first);
+        let place = admission.enter(LONG).await.unwrap();
+        assert!(admission.arrive().is_none());
+        drop((second, place));
+        let room = [admission.arrive(), admission.arrive(), admission.arrive()];
+        assert_eq!(2, room.iter().flatten().count());
     }
 
     #[tokio::test(start_paused = true)]

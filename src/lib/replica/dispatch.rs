@@ -19,8 +19,8 @@ use tokio::time::sleep_until;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Admission, Counters, Ctx, Limits, discovery::Profile, endpoint::Endpoint, lateness::Lateness,
-    subscriptions::Source,
+    Admission, Counters, Ctx, Limits, admission::Arrival, discovery::Profile, endpoint::Endpoint,
+    lateness::Lateness, refusals::Refusals, subscriptions::Source,
 };
 use crate::{
     Client, Code, Status,
@@ -28,7 +28,7 @@ use crate::{
     clock,
     context::RequestScope,
     message::{Answer, RequestHead},
-    telemetry::spans,
+    telemetry::{self, spans},
 };
 
 /// Time for a request whose caller set no limit.
@@ -36,6 +36,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A handler that takes longer has its caller told that it works: most answer sooner, and a caller who
 /// hears nothing for `ATTEMPT_TIMEOUT` goes elsewhere.
 const ACCEPTED_AFTER: Duration = Duration::from_millis(25);
+
+/// Signs of life, answers to discovery and the like that may be under way beside requests and their tasks.
+const MAX_SAYING: usize = 4096;
 
 /// What all requests of a replica share.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub(super) struct Core {
     pub(super) reports: Vec<(&'static str, Arc<Counters>)>,
     pub(super) admission: Arc<Admission>,
     pub(super) profile: Profile,
+    pub(super) refusals: Refusals,
     lateness: Lateness,
     /// Where the answers go of what has been announced as accepted.
     pub(super) at_work: Mutex<HashSet<Box<str>>>,
@@ -62,6 +66,7 @@ struct Incoming {
     at: usize,
     message: Message,
     arrived: Instant,
+    arrival: Arrival,
 }
 
 impl Core {
@@ -80,6 +85,7 @@ impl Core {
             reports,
             admission,
             profile,
+            refusals: Refusals::default(),
             lateness: Lateness::default(),
             at_work: Mutex::default(),
             expired: AtomicU64::new(0),
@@ -122,41 +128,58 @@ impl Core {
         if reply.is_some_and(|reply| !self.client.is_inbox(reply)) {
             return;
         }
-        let core = Arc::clone(self);
-        let arrived = Instant::now();
-        let request = |at, message| Incoming {
-            at,
-            message,
-            arrived,
-        };
         match source {
-            Source::Group(at) => {
-                handlers.spawn(core.serve(request(at, message), handlers.clone()));
-            }
+            Source::Group(at) => self.let_in(at, message, handlers),
             Source::Instance => {
                 let operation = message
                     .subject
                     .rsplit_once('.')
                     .map_or("", |(_, last)| last);
-                let known = core
+                let known = self
                     .endpoints
                     .iter()
                     .position(|endpoint| endpoint.names.operation == operation);
                 match known {
-                    Some(_) if core.closed.load(Relaxed) => handlers.spawn(core.refuse(message)),
-                    Some(at) => handlers.spawn(core.serve(request(at, message), handlers.clone())),
-                    None if operation == PING => handlers.spawn(core.pong(message)),
-                    None => handlers.spawn(core.unknown(message)),
-                };
+                    Some(at) if !self.closed.load(Relaxed) => self.let_in(at, message, handlers),
+                    Some(_) => self.say(handlers, |core| core.refuse(message)),
+                    None if operation == PING => self.say(handlers, |core| core.pong(message)),
+                    None => self.say(handlers, |core| core.unknown(message)),
+                }
             }
-            Source::Discovery(verb) => {
-                handlers.spawn(async move {
-                    if let Some(reply) = message.reply {
-                        let document = verb.answer(&core).into();
-                        core.client.answer(reply, HeaderMap::new(), document).await;
-                    }
-                });
-            }
+            Source::Discovery(verb) => self.say(handlers, |core| async move {
+                if let Some(reply) = message.reply {
+                    let document = verb.answer(&core).into();
+                    core.client.answer(reply, HeaderMap::new(), document).await;
+                }
+            }),
+        }
+    }
+
+    /// Serves a request if there is room for it, and refuses it otherwise.
+    fn let_in(self: &Arc<Self>, at: usize, message: Message, handlers: &TaskTracker) {
+        let arrived = Instant::now();
+        let Some(arrival) = self.admission.arrive() else {
+            return self.turn_away(message.reply, handlers);
+        };
+        let request = Incoming {
+            at,
+            message,
+            arrived,
+            arrival,
+        };
+        handlers.spawn(Arc::clone(self).serve(request, handlers.clone()));
+    }
+
+    /// Says something that takes no time and no place.
+    fn say<F>(self: &Arc<Self>, handlers: &TaskTracker, saying: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let room = self.limits.max_ongoing + self.limits.max_queued + MAX_SAYING;
+        if handlers.len() < room {
+            handlers.spawn(saying(Arc::clone(self)));
+        } else {
+            self.refusals.lose();
         }
     }
 
@@ -166,6 +189,7 @@ impl Core {
             at,
             message,
             arrived,
+            arrival,
         } = request;
         let endpoint = &self.endpoints[at];
         let head = RequestHead::decode(message.headers.as_ref());
@@ -176,6 +200,7 @@ impl Core {
             return self.expire();
         }
         let scope = RequestScope::new(left, head.request_id.as_deref());
+        drop(arrival);
         let entered = self.admission.enter(left).await;
         // This process may have been frozen, or its thread held up, while the request waited.
         if scope.remaining().is_zero() {
@@ -276,9 +301,9 @@ impl Core {
         };
         let result = match result {
             Some(Ok(result)) => result,
-            // The panic hook has logged where and why.
-            Some(Err(_panic)) => {
+            Some(Err(panic)) => {
                 self.panics.fetch_add(1, Relaxed);
+                telemetry::log_caught_panic(&*panic);
                 Err(Status::new(Code::Internal, "internal error"))
             }
             None => {

@@ -2,7 +2,8 @@
 //!
 //! The relative deadline can't tell how long a request lay in a frozen server or a full buffer. Absolute
 //! minus relative is the moment of sending on the sender's clock; the smallest difference to ours that was
-//! ever seen of a sender is taken for that of the clocks, and what exceeds it is lateness.
+//! seen of a sender is taken for that of the clocks, and what exceeds it is lateness. One request that claims
+//! another clock is served and believed no further: whoever may send at all could claim it in another's name.
 
 use std::{
     collections::HashMap,
@@ -14,15 +15,15 @@ use tokio::time::Instant;
 
 /// Senders that are remembered. Another one's relative deadline alone counts.
 const MAX_SENDERS: usize = 1024;
-/// A sender that was silent for so long makes room for another.
+/// A sender that was silent for so long is unknown again: its clock may have drifted, and another wants room.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Two clocks drift apart by less than this share of the time.
 const DRIFT: f64 = 0.001;
 /// No sender is late by more than this for so long without a break: then its clock was set.
-const NOTABLE_MS: u64 = 100;
+const NOTABLE: i64 = 100;
 const MAX_LATE_TIME: Duration = Duration::from_secs(10);
-/// A few that were delayed each on its own are no clock that was set.
-const MIN_LATE_REQUESTS: u32 = 5;
+/// A few that were delayed each on its own are no clock that was set, nor is one that comes too early.
+const MIN_REQUESTS: u32 = 5;
 /// Longest instance id that is looked up.
 const MAX_ID: usize = 32;
 
@@ -39,7 +40,15 @@ struct Sender {
     at: Instant,
     /// Since when every request has been notably late, and the smallest difference of these.
     late: Option<Late>,
+    /// Requests in a row that were notably early, and the largest difference of these.
+    early: Option<Early>,
     heard: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Early {
+    largest: i64,
+    requests: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,18 +89,28 @@ impl Sender {
             smallest: difference,
             at: here,
             late: None,
+            early: None,
             heard: here,
         }
     }
 
     fn lateness(&mut self, difference: i64, here: Instant) -> Duration {
+        if here >= self.heard + FORGET_AFTER {
+            *self = Self::new(difference, here);
+            return Duration::ZERO;
+        }
         self.heard = here;
         let late = difference.saturating_sub(self.smallest.saturating_add(self.drift(here)));
+        if late <= -NOTABLE {
+            self.arrived_early(difference, here);
+            return Duration::ZERO;
+        }
+        self.early = None;
         let Ok(late @ 1..) = u64::try_from(late) else {
             *self = Self::new(difference, here);
             return Duration::ZERO;
         };
-        if late < NOTABLE_MS {
+        if late < NOTABLE.unsigned_abs() {
             self.late = None;
             return Duration::from_millis(late);
         }
@@ -101,7 +120,7 @@ impl Sender {
             requests: 0,
         });
         let smallest = before.smallest.min(difference);
-        if here >= before.since + MAX_LATE_TIME && before.requests >= MIN_LATE_REQUESTS {
+        if here >= before.since + MAX_LATE_TIME && before.requests >= MIN_REQUESTS {
             *self = Self::new(smallest, here);
             return Duration::ZERO;
         }
@@ -111,6 +130,24 @@ impl Sender {
             ..before
         });
         Duration::from_millis(late)
+    }
+
+    /// Several in a row: its clock was set back, or the first that was heard of it had been delayed.
+    fn arrived_early(&mut self, difference: i64, here: Instant) {
+        self.late = None;
+        let early = self.early.get_or_insert(Early {
+            largest: difference,
+            requests: 0,
+        });
+        early.largest = early.largest.max(difference);
+        early.requests += 1;
+        if early.requests >= MIN_REQUESTS {
+            tracing::info!(
+                by_ms = self.smallest.saturating_sub(early.largest),
+                "a caller's clock is ahead of what it was"
+            );
+            *self = Self::new(early.largest, here);
+        }
     }
 
     fn drift(&self, here: Instant) -> i64 {
@@ -185,8 +222,36 @@ mod tests {
     async fn an_unknown_sender_is_believed() {
         let wire = Wire::new(0);
         assert_eq!(Duration::ZERO, wire.receive(60_000));
-        assert_eq!(Duration::ZERO, wire.receive(1));
+        for _ in 0..MIN_REQUESTS {
+            assert_eq!(Duration::ZERO, wire.receive(1));
+        }
         assert_eq!(MS(59_999), wire.receive(60_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_claims_another_clock_makes_nobody_late() {
+        let wire = Wire::new(0);
+        wire.receive(1);
+        for _ in 0..100 {
+            // Somebody else, in the sender's name.
+            for _ in 1..MIN_REQUESTS {
+                assert_eq!(Duration::ZERO, wire.receive(-3_600_000));
+            }
+            assert_eq!(Duration::ZERO, wire.receive(1));
+            advance(MS(100)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_was_silent_for_long_is_judged_anew_and_one_that_was_not_is_not() {
+        let wire = Wire::new(0);
+        wire.receive(1);
+        advance(FORGET_AFTER - MS(1)).await;
+        assert!(wire.receive(3_000) > MS(2_600));
+        let wire = Wire::new(0);
+        wire.receive(1);
+        advance(FORGET_AFTER).await;
+        assert_eq!(Duration::ZERO, wire.receive(3_000));
     }
 
     #[tokio::test(start_paused = true)]

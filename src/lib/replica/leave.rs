@@ -51,9 +51,12 @@ async fn finish(
     handlers: &TaskTracker,
     grace_ends: Instant,
 ) -> bool {
-    // Without a connection nothing can arrive, and unsubscribing would wait for one.
+    // Without a connection nothing can arrive, and unsubscribing would wait for one. The groups are not joined
+    // again with the next.
     if core.client.is_connected() {
         leave_groups(core, subscriptions, handlers, grace_ends).await;
+    } else {
+        subscriptions.forget_groups();
     }
     core.close();
     handlers.close();
@@ -126,7 +129,7 @@ async fn end(
         while let Ok(Some(_)) = timeout(Duration::ZERO, subscriptions.next()).await {}
     })
     .await;
-    let read: u64 = subscriptions.delivered().iter().sum();
+    let read = subscriptions.delivered_in_all() + core.client.dropped_messages();
     let unread = core.client.arrived().saturating_sub(read);
     if unread > 0 {
         tracing::warn!(

@@ -7,6 +7,7 @@ use std::{
 
 use async_nats::{Message, SubscribeError, Subscriber};
 use futures_util::Stream;
+use tokio::task::coop::unconstrained;
 
 use super::{discovery::Verb, dispatch::Core};
 
@@ -39,6 +40,10 @@ struct Subscription {
 pub(super) struct Subscriptions {
     all: Vec<Subscription>,
     turn: usize,
+    /// Of the client's connections, the one on which the groups were joined.
+    joined_on: u64,
+    /// What was delivered by groups that were joined on an earlier one.
+    delivered_before: u64,
 }
 
 impl Subscriptions {
@@ -50,11 +55,10 @@ impl Subscriptions {
         let mut this = Self {
             all: Vec::new(),
             turn: 0,
+            joined_on: 0,
+            delivered_before: 0,
         };
-        for (at, endpoint) in core.endpoints.iter().enumerate() {
-            let group = nats.queue_subscribe(endpoint.names.subject, service.subject().to_owned());
-            this.add(Source::Group(at), group.await?);
-        }
+        this.join_groups(core).await?;
         let own = format!("inst.{}.{id}.*", service.subject());
         this.add(Source::Instance, nats.subscribe(own).await?);
         for verb in Verb::ALL {
@@ -63,6 +67,40 @@ impl Subscriptions {
             }
         }
         Ok(this)
+    }
+
+    /// Joins the groups, on the present connection.
+    pub(super) async fn join_groups(&mut self, core: &Core) -> Result<(), SubscribeError> {
+        self.joined_on = core.client.connections();
+        let group = core.client.instance().service().subject();
+        for (at, endpoint) in core.endpoints.iter().enumerate() {
+            let joining = core.client.nats();
+            let joining = joining.queue_subscribe(endpoint.names.subject, group.to_owned());
+            self.add(Source::Group(at), joining.await?);
+        }
+        Ok(())
+    }
+
+    /// Forgets groups that were joined on a connection which is gone; `true` if there were any. What they have
+    /// brought must have been read.
+    ///
+    /// The library would join them again by itself. But it counts a subscription's messages over all connections
+    /// and the server over one, and who leaves after a number of messages needs both to count the same. And who
+    /// leaves while there is no connection would be back in the group with the next.
+    pub(super) fn forget_groups(&mut self) -> bool {
+        let before = self.all.len();
+        let (groups, others) = std::mem::take(&mut self.all)
+            .into_iter()
+            .partition(|one| matches!(one.source, Source::Group(_)));
+        let groups: Vec<Subscription> = groups;
+        self.delivered_before += groups.iter().map(|group| group.delivered).sum::<u64>();
+        self.all = others;
+        self.all.len() < before
+    }
+
+    /// Tells whether the groups were joined on a connection.
+    pub(super) const fn were_joined_on(&self, connection: u64) -> bool {
+        self.joined_on == connection
     }
 
     fn add(&mut self, source: Source, subscriber: Subscriber) {
@@ -75,8 +113,11 @@ impl Subscriptions {
     }
 
     /// Waits for the next message; `None` when every subscription has ended.
+    ///
+    /// Reads on for as long as there are messages, whatever tokio thinks of the time that this takes: what is not
+    /// read by the time that the connection has read its next share may find no room in the library's channel.
     pub(super) async fn next(&mut self) -> Option<(Source, Message)> {
-        std::future::poll_fn(|context| self.poll_next(context)).await
+        unconstrained(std::future::poll_fn(|context| self.poll_next(context))).await
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(Source, Message)>> {
@@ -116,6 +157,11 @@ impl Subscriptions {
             next
         })
         .await
+    }
+
+    /// Returns how many messages there were in all.
+    pub(super) fn delivered_in_all(&self) -> u64 {
+        self.delivered_before + self.delivered().iter().sum::<u64>()
     }
 
     /// Returns how many messages each subscription has brought.

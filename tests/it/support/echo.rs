@@ -89,6 +89,10 @@ impl Running {
         self.begun.load(Relaxed)
     }
 
+    pub(crate) fn begun_counter(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.begun)
+    }
+
     pub(crate) async fn leave(self) {
         self.shutdown.request();
         self.task.await.unwrap();

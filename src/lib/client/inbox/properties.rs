@@ -70,7 +70,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Wait => {
-                    let waiter = inbox.wait("callee", CAPACITY);
+                    let waiter = inbox.wait("callee", Sent::Other, CAPACITY);
                     model.insert(subjects.len(), Expected::default());
                     let subject = waiter.subject();
                     waiters.insert(subjects.len(), waiter);
