@@ -15,8 +15,10 @@ mod problem;
 mod root;
 mod serve;
 mod slot;
+mod tokens;
 
 pub use admin::Admin;
 pub use edge::{Edge, Options, TrustTraceparent};
 pub use json::Json;
 pub use serve::serve;
+pub use tokens::{Tokens, TokensError};

@@ -10,6 +10,7 @@ use super::{config, process::Process};
 use crate::http::{self, Edge};
 
 pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::Result<()> {
+    let options = settings.edge(process.limits).await?;
     let listener = TcpListener::bind(settings.addr).await.with_context(|| {
         format!(
             "can't listen on {}; stop what listens there, or set HTTP_ADDR to another address",
@@ -21,7 +22,7 @@ pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::
         .context("the listener has no address")?;
     let health = process.client.health();
     health.pass("http", format!("listening on {address}"));
-    let edge = Edge::new(process.client.instance(), settings.edge(process.limits));
+    let edge = Edge::new(process.client.instance(), options);
     let router = edge.wrap(routes::router(process.client.clone()));
     // It answers from the start, 503 until NATS is there; discovery joins when it can.
     let (announced, ()) = tokio::join!(

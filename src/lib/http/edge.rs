@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{root, slot};
+use super::{Tokens, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
     replica::{Admission, Counters, Limits},
@@ -16,6 +16,8 @@ use crate::{
 pub enum TrustTraceparent {
     /// Everybody's: right where only trusted programs can reach the edge.
     Always,
+    /// That of whoever shows one of the [`Tokens`].
+    Authenticated,
     /// Nobody's: each request starts a trace of its own, linked to what the caller sent.
     #[default]
     Never,
@@ -34,6 +36,11 @@ pub struct Options {
     pub max_body: usize,
     /// Whose `traceparent` is continued. Default: nobody's.
     pub trust_traceparent: TrustTraceparent,
+    /// What a request must show, but for [`open`](Self::open) paths and probes. Without it is answered 401.
+    /// Default: nothing; then an `Authorization` header is ignored.
+    pub tokens: Option<Tokens>,
+    /// Paths that need no token. Default: none.
+    pub open: Vec<&'static str>,
     /// Paths that are answered without a trace and without a line in the log. Default `/health`.
     pub probes: Vec<&'static str>,
 }
@@ -49,6 +56,8 @@ impl Default for Options {
             },
             max_body: 16 * 1024,
             trust_traceparent: TrustTraceparent::Never,
+            tokens: None,
+            open: Vec::new(),
             probes: vec!["/health"],
         }
     }

@@ -1,4 +1,4 @@
-//! The outermost layer: root span, request id, deadline, one log line a request.
+//! The outermost layer: root span, request id, deadline, tokens, one log line a request.
 
 use std::time::Instant;
 
@@ -14,7 +14,10 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt},
 };
 
-use super::{Edge, TrustTraceparent, deadline, problem};
+use super::{
+    Edge, TrustTraceparent, deadline, problem,
+    tokens::{self, Shown},
+};
 use crate::{
     Code,
     context::{RequestScope, sane_request_id},
@@ -35,7 +38,9 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
     let arrived = Instant::now();
     let method = known_method(request.method());
     let path = request.uri().path().to_owned();
-    let (parent, link) = callers_trace(request.headers(), options.trust_traceparent);
+    let tokens = options.tokens.as_ref();
+    let shown = tokens.map(|tokens| tokens.shown_by(request.headers()));
+    let (parent, link) = callers_trace(request.headers(), options.trust_traceparent, shown);
     let scope = RequestScope::new(
         deadline::of(request.headers(), options.request_timeout),
         text(request.headers(), &REQUEST_ID).and_then(sane_request_id),
@@ -62,7 +67,16 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         arrived,
         answered: false,
     };
-    let mut response = next.run(request).with_context(span.clone()).await;
+    let refused = shown.filter(|shown| {
+        *shown != Shown::AKnownToken && !options.open.contains(&request.uri().path())
+    });
+    let answer = async {
+        match refused {
+            Some(shown) => tokens::refusal(shown),
+            None => next.run(request).await,
+        }
+    };
+    let mut response = answer.with_context(span.clone()).await;
     mark(&mut response, &scope, &span);
     running.end(response.status().as_u16(), problem::code_of(&response));
     response
@@ -122,12 +136,21 @@ fn known_method(method: &Method) -> &'static str {
 }
 
 /// Returns what to continue, and what to link to.
-fn callers_trace(headers: &HeaderMap, trust: TrustTraceparent) -> (Context, Option<SpanContext>) {
+fn callers_trace(
+    headers: &HeaderMap,
+    trust: TrustTraceparent,
+    shown: Option<Shown>,
+) -> (Context, Option<SpanContext>) {
     // Vendor state of strangers goes nowhere.
     let given = text(headers, &TRACEPARENT).and_then(|parent| propagation::parse(parent, ""));
-    match trust {
-        TrustTraceparent::Always => (spans::remote_parent(given), None),
-        TrustTraceparent::Never => (Context::new(), given),
+    let is_trusted = match trust {
+        TrustTraceparent::Always => true,
+        TrustTraceparent::Authenticated => shown == Some(Shown::AKnownToken),
+        TrustTraceparent::Never => false,
+    };
+    match is_trusted {
+        true => (spans::remote_parent(given), None),
+        false => (Context::new(), given),
     }
 }
 

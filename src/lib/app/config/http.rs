@@ -1,10 +1,11 @@
 //! What the gateway listens on, and whom it believes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use super::duration;
+use super::{duration, exposure, switch};
 use crate::{http, replica};
 
 #[derive(Debug, Clone, Args)]
@@ -21,7 +22,14 @@ pub(crate) struct Http {
     /// Time for a request that asks for none by `request-timeout-ms`.
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     request_timeout: Duration,
-    /// Whose `traceparent` is continued [default: always on loopback, else never].
+    /// File with the bearer tokens that callers may show, one a line; it is read again when it changes [default:
+    /// none, and nobody needs one].
+    #[arg(long, env = "TOKENS_FILE", value_name = "FILE")]
+    tokens_file: Option<PathBuf>,
+    /// Whether everybody is served where others than this machine can reach HTTP_ADDR and no tokens are set.
+    #[arg(long, env = "ALLOW_ANONYMOUS", value_name = "BOOL", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
+    allow_anonymous: bool,
+    /// Whose `traceparent` is continued [default: always on loopback without tokens, else authenticated].
     #[arg(long, env = "TRUST_TRACEPARENT", value_name = "WHOM")]
     trust_traceparent: Option<Trust>,
 }
@@ -29,26 +37,44 @@ pub(crate) struct Http {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Trust {
     Always,
+    /// Of who shows a token.
+    Authenticated,
     Never,
 }
 
 impl Http {
-    pub(crate) fn edge(&self, limits: replica::Limits) -> http::Options {
-        let trust = self
-            .trust_traceparent
-            .unwrap_or(if self.addr.ip().is_loopback() {
-                Trust::Always
-            } else {
-                Trust::Never
-            });
-        http::Options {
+    /// Returns what the edge allows.
+    pub(crate) async fn edge(&self, limits: replica::Limits) -> anyhow::Result<http::Options> {
+        let is_loopback = self.addr.ip().is_loopback();
+        let tokens = match &self.tokens_file {
+            Some(file) => {
+                exposure::warn_of_file(file);
+                let tokens = http::Tokens::from_file(file).await;
+                Some(tokens.context("TOKENS_FILE can't be used")?)
+            }
+            None => None,
+        };
+        if tokens.is_none() && !is_loopback && !self.allow_anonymous {
+            bail!(
+                "HTTP_ADDR is {}, which others than this machine may reach; set TOKENS_FILE, or ALLOW_ANONYMOUS=true to serve everybody",
+                self.addr
+            );
+        }
+        let default = match is_loopback && tokens.is_none() {
+            true => Trust::Always,
+            false => Trust::Authenticated,
+        };
+        Ok(http::Options {
             request_timeout: self.request_timeout,
             limits,
-            trust_traceparent: match trust {
+            trust_traceparent: match self.trust_traceparent.unwrap_or(default) {
                 Trust::Always => http::TrustTraceparent::Always,
+                Trust::Authenticated => http::TrustTraceparent::Authenticated,
                 Trust::Never => http::TrustTraceparent::Never,
             },
+            tokens,
+            open: vec!["/"],
             ..http::Options::default()
-        }
+        })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 
+use super::exposure;
 use crate::{Service, client::Nkey};
 
 /// Returns where a service's key lies in a folder of keys.
@@ -19,13 +19,13 @@ pub(crate) fn file_in(folder: &Path, service: Service) -> PathBuf {
 pub(crate) fn read(path: &Path, service: Service) -> anyhow::Result<Nkey> {
     let file = match path.is_dir() {
         true => {
-            warn_if_anybody_may_replace_it(path);
+            exposure::warn_of_folder(path);
             file_in(path, service)
         }
         false => path.to_owned(),
     };
     let text = fs::read_to_string(&file).with_context(|| what_to_do(&file))?;
-    warn_if_exposed(&file);
+    exposure::warn_of_file(&file);
     text.parse().with_context(|| {
         format!(
             "{} can't be used; remove it, and have a new one made with `nats-serve keys`",
@@ -45,31 +45,6 @@ fn what_to_do(file: &Path) -> String {
             "the nkey {shown} can't be read; run this as its owner, or let this user read it"
         ),
     }
-}
-
-/// Warns, and no more: a secret that is mounted into a container is often open to all, and whoever may not
-/// change that would have to do without a key. So only its owner, who can mend it, is told.
-fn warn_if_exposed(file: &Path) {
-    if is_ours_and_has(file, 0o077) {
-        let shown = file.display();
-        tracing::warn!("{shown} is open to others than its owner; do `chmod 600 {shown}`");
-    }
-}
-
-/// The same for the folder, in which others may look, but not put a key of theirs.
-fn warn_if_anybody_may_replace_it(folder: &Path) {
-    if is_ours_and_has(folder, 0o022) {
-        let shown = folder.display();
-        tracing::warn!(
-            "others than its owner may write to {shown}, and so replace the nkeys in it; do `chmod 700 {shown}`"
-        );
-    }
-}
-
-fn is_ours_and_has(path: &Path, permissions: u32) -> bool {
-    fs::metadata(path).is_ok_and(|facts| {
-        facts.mode() & permissions != 0 && facts.uid() == rustix::process::geteuid().as_raw()
-    })
 }
 
 #[cfg(test)]
