@@ -1,7 +1,7 @@
-//! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), and an
-//! OTLP receiver (rotel). What they understand is what the documents say, not what we meant.
+//! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), an OTLP receiver
+//! (rotel) and an SMTP server (aiosmtpd). What they understand is what the documents say, not what we meant.
 //!
-//! Needs `python3` with `venv`; everything else is installed under `target/`, by hash.
+//! Needs `python3` with `venv`, and `openssl`; everything else is installed under `target/`, by hash.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
@@ -23,3 +23,4 @@ mod rotel;
 mod discovery;
 mod nats_py;
 mod otlp;
+mod smtp;

@@ -61,9 +61,12 @@ async fn what_keeps_it_from_starting_is_one_line_that_says_what_to_do() {
     assert!(said.contains("database-service can't start"), "{said}");
     assert!(said.contains("can't write /does/not/exist.lock"), "{said}");
 
-    let password = "postgres://me:hunter2@localhost/db";
+    let password = "mysql://me:hunter2@localhost/db";
     let said = refusal(folder.path(), &[ANY_PORT, ("DATABASE_URL", password)]).await;
-    assert!(said.contains("DATABASE_URL names no SQLite file"), "{said}");
+    assert!(
+        said.contains("DATABASE_URL names no store that is known here"),
+        "{said}"
+    );
     assert!(!said.contains("hunter2"), "{said}");
 
     let broken = folder.path().join("broken-server");

@@ -4,6 +4,7 @@ pub(crate) mod echo;
 pub(crate) mod nats;
 pub(crate) mod process;
 pub(crate) mod stack;
+pub(crate) mod store;
 pub(crate) mod tree;
 pub(crate) mod up;
 

@@ -5,11 +5,13 @@
 
 mod admin;
 mod database;
+mod exposure;
 mod http;
 mod limits;
 mod mail;
 mod nats;
 pub(crate) mod nkey;
+mod secret;
 pub(crate) mod state;
 mod system;
 mod telemetry;
@@ -24,10 +26,10 @@ use clap::{
 };
 
 pub(crate) use admin::Admin;
-pub(crate) use database::Database;
+pub(crate) use database::{Database, Place as DatabasePlace, Store};
 pub(crate) use http::Http;
 pub(crate) use limits::Limits;
-pub(crate) use mail::Mail;
+pub(crate) use mail::{Mail, Outbox, Place as MailPlace};
 pub(crate) use nats::{Nats, STOPPED};
 pub(crate) use system::System;
 pub(crate) use telemetry::{SpansDir, Telemetry};

@@ -1,6 +1,8 @@
 //! The database service: operations over a store.
 
+mod postgres;
 mod sqlite;
+mod store;
 
 use std::time::Duration;
 
@@ -12,30 +14,54 @@ use super::{
     process::Process,
 };
 use crate::Replica;
+use postgres::Postgres;
 use sqlite::Sqlite;
+use store::Store;
 
 /// What reading and writing a user took in the application that this one answers.
 const SIMULATED_READ: Duration = Duration::from_millis(100);
 const SIMULATED_WRITE: Duration = Duration::from_millis(200);
 
 pub(crate) async fn serve(process: Process, settings: &config::Database) -> anyhow::Result<()> {
+    match settings.store()? {
+        config::Store::Sqlite(url) => {
+            let store = open_sqlite(&url, settings);
+            serve_from(&process, store).await
+        }
+        config::Store::Postgres(url) => {
+            let health = process.client.health();
+            let store = Postgres::open(&url, settings.database_max_connections, health);
+            serve_from(&process, store).await
+        }
+    }
+}
+
+async fn open_sqlite(url: &str, settings: &config::Database) -> anyhow::Result<Sqlite> {
     if settings.is_default() {
         // `up` has made it, unless this service runs by itself.
         state::make().with_context(|| format!("{} can't be made", state::FOLDER))?;
     }
-    let url = settings.url()?;
-    let store = tokio::select! {
-        () = process.shutdown.requested() => return Ok(()),
-        store = Sqlite::open(&url) => store.context(
-            "the database can't be opened; set DATABASE_URL to a SQLite file that you may write to",
-        )?,
-    };
+    let store = Sqlite::open(url).await?;
     if settings.is_default() && state::RunFile::read()?.is_none() {
         // Nobody would notice until users are there and not there by turns.
         tracing::warn!(
             "users are kept in this folder, in {url}; replicas elsewhere must share the file, by DATABASE_URL"
         );
     }
+    Ok(store)
+}
+
+/// Serves from a store, once it is open.
+async fn serve_from<S: Store>(
+    process: &Process,
+    opening: impl Future<Output = anyhow::Result<S>>,
+) -> anyhow::Result<()> {
+    let store = tokio::select! {
+        () = process.shutdown.requested() => return Ok(()),
+        store = opening => store.context(
+            "the database can't be opened; set DATABASE_URL to a SQLite file that you may write to, or to a PostgreSQL database that lets you in",
+        )?,
+    };
     let probed = store.clone();
     process.client.health().probe("store", move || {
         let store = probed.clone();

@@ -1,6 +1,8 @@
 //! The notification service: mail that goes out only for what was committed.
 
 mod folder;
+mod mailer;
+mod smtp;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,55 +20,72 @@ use super::{
 };
 use crate::{Client, FieldError, Replica, Status, client::Verdict};
 use folder::MailFolder;
+use mailer::{Id, Mailer, Prepared, Sent};
+use smtp::Smtp;
 
 /// What sending a mail took in the application that this one answers.
 const SIMULATED_SEND: Duration = Duration::from_millis(150);
 
-#[derive(Debug)]
-struct Mailer {
-    client: Client,
-    folder: MailFolder,
-    from: Mailbox,
-    latency: Latency,
+pub(crate) async fn serve(process: Process, settings: &config::Mail) -> anyhow::Result<()> {
+    match settings.outbox()? {
+        config::Outbox::Folder(folder) => {
+            let opened = state::make_for(&folder).and_then(|()| MailFolder::open(&folder));
+            let folder = opened.with_context(|| {
+                format!(
+                    "mails can't be written to {}; set MAILS_DIR to a folder that you may write to",
+                    folder.display()
+                )
+            })?;
+            serve_by(&process, settings, folder).await
+        }
+        config::Outbox::Smtp(url) => {
+            let smtp = Smtp::new(&url, settings.mail_timeout)?;
+            serve_by(&process, settings, smtp).await
+        }
+    }
 }
 
-pub(crate) async fn serve(process: Process, settings: &config::Mail) -> anyhow::Result<()> {
-    let folder = settings.folder()?;
-    let opened = state::make_for(&folder).and_then(|()| MailFolder::open(&folder));
-    let folder = opened.with_context(|| {
-        format!(
-            "mails can't be written to {}; set MAILS_DIR to a folder that you may write to",
-            folder.display()
-        )
-    })?;
-    let mailer = Arc::new(Mailer {
+async fn serve_by<M: Mailer>(
+    process: &Process,
+    settings: &config::Mail,
+    mailer: M,
+) -> anyhow::Result<()> {
+    let sender = Arc::new(Sender {
         client: process.client.clone(),
-        folder,
+        mailer,
         from: settings.from.clone(),
         latency: process.latency,
     });
     let replica = Replica::new(&process.client).handle::<SendWelcomeEmail>(move |_ctx, request| {
-        let mailer = Arc::clone(&mailer);
-        async move { mailer.welcome(request).await }
+        let sender = Arc::clone(&sender);
+        async move { sender.welcome(request).await }
     });
     process.serve(replica).await
 }
 
-impl Mailer {
+struct Sender<M> {
+    client: Client,
+    mailer: M,
+    from: Mailbox,
+    latency: Latency,
+}
+
+impl<M: Mailer> Sender<M> {
     /// Does all that can be done before the point of no return, then asks the gate.
     async fn welcome(&self, request: SendWelcomeEmailRequest) -> Result<Notification, Status> {
         let greeting = format!("Welcome {}! Thanks for joining our service.", request.name);
-        let mail = self.compose(&request, greeting.clone())?;
-        let prepared = self
-            .folder
-            .prepare(&request.registration_id, mail.formatted())
-            .await?;
+        let id = Id::parse(&request.registration_id)?;
+        let mail = self.compose(&id, &request, greeting.clone())?;
+        let prepared = self.mailer.prepare(&id, &mail).await?;
         self.latency.simulate(SIMULATED_SEND).await;
         let (status, message) = match self.client.ask(&request.gate).await {
-            Verdict::Proceed { .. } => {
-                prepared.send().await?;
-                (MailStatus::Sent, greeting)
-            }
+            Verdict::Proceed { .. } => match prepared.send().await? {
+                Sent::Accepted => (MailStatus::Sent, greeting),
+                Sent::Refused => (
+                    MailStatus::Failed,
+                    "The welcome mail could not be sent.".to_owned(),
+                ),
+            },
             Verdict::Abort => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
         Ok(Notification {
@@ -78,6 +97,7 @@ impl Mailer {
 
     fn compose(
         &self,
+        id: &Id,
         request: &SendWelcomeEmailRequest,
         greeting: String,
     ) -> Result<Message, Status> {
@@ -92,7 +112,7 @@ impl Mailer {
         let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()]);
         Message::builder()
             .envelope(envelope.map_err(Status::internal)?)
-            .message_id(Some(format!("<{}@{domain}>", request.registration_id)))
+            .message_id(Some(format!("<{id}@{domain}>")))
             .from(self.from.clone())
             .to(Mailbox::new(Some(request.name.clone()), to))
             .subject("Welcome!")

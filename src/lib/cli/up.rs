@@ -3,11 +3,12 @@
 mod child;
 mod lines;
 mod nats;
+mod places;
 mod screen;
 mod spec;
 mod team;
 
-use std::{fs, io, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ use crate::{
     },
 };
 use child::Report;
+use places::Places;
 use screen::Screen;
 use spec::Spec;
 use team::Team;
@@ -92,18 +94,13 @@ async fn watch(
     screen: &mut Screen,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let spans = args.common.telemetry.spans.path_of_new_system();
-    see_that_it_is_writable(&spans).with_context(|| {
-        format!(
-            "spans can't be written to {}; set SPANS_DIR to a folder that you may write to",
-            spans.display()
-        )
-    })?;
+    let places = Places::of_new_system(args)?;
     let Some(nats) = nats::provide(args, team, screen, shutdown).await? else {
         return Ok(());
     };
+    places.tell_the_folder(&nats)?;
     let grace = args.common.limits.shutdown_grace;
-    let mut waiting = 0;
+    let mut waiting = Vec::new();
     for service in SERVICES {
         let count = args
             .scale
@@ -112,26 +109,27 @@ async fn watch(
             .find(|(name, _)| *name == service.name());
         for _ in 0..count.map_or(1, |(_, count)| *count) {
             team.start(Spec::service(service, &nats, &args.handed_on, grace));
-            waiting += 1;
+            waiting.push(service.name());
         }
     }
     let all_ready = tokio::time::Instant::now() + START_TIMEOUT;
     let mut address = None;
-    while waiting > 0 {
+    while !waiting.is_empty() {
         let report = tokio::select! {
             () = shutdown.requested() => return Ok(()),
             report = tokio::time::timeout_at(all_ready, team.next()) => report,
         };
-        match report.context("not every service became ready within 30 s")? {
-            Report::Ready(ready) => {
-                waiting -= 1;
+        match report.with_context(|| late(&waiting))? {
+            Report::Ready(name, ready) => {
+                let at = waiting.iter().position(|waiting| *waiting == name);
+                at.map(|at| waiting.swap_remove(at));
                 address = address.or(ready.http);
             }
             Report::NeverReady { name, last_words } => bail!("{name} can't start: {last_words}"),
             report => screen.show(&report),
         }
     }
-    screen.banner(args, address, &nats);
+    screen.banner(args, address, &nats, &places);
     loop {
         let report = tokio::select! {
             () = shutdown.requested() => return Ok(()),
@@ -141,12 +139,12 @@ async fn watch(
     }
 }
 
-/// A service that can't write spans goes on without; at the start somebody is there to mend it.
-fn see_that_it_is_writable(folder: &Path) -> io::Result<()> {
-    let probe = folder.join(".probe");
-    fs::create_dir_all(folder)?;
-    fs::write(&probe, "")?;
-    fs::remove_file(probe)
+/// What it waited for may have been said above: a database that is away, for one.
+fn late(waiting: &[&str]) -> String {
+    format!(
+        "not ready within {START_TIMEOUT:?}: {}; what it waits for is said above, or with RUST_LOG=info",
+        waiting.join(", ")
+    )
 }
 
 fn scale(text: &str) -> Result<(&'static str, usize), String> {

@@ -53,23 +53,30 @@ impl Stack {
 
     /// A folder and a NATS, and nothing that runs on it.
     pub(crate) fn empty(nats: Server, variables: &[(&str, &str)]) -> Self {
-        let mut all = vec![
-            ("NATS_URL".to_owned(), nats.url()),
-            ("HTTP_ADDR".to_owned(), "127.0.0.1:0".to_owned()),
-        ];
-        if let Some(nkeys) = nats.nkeys() {
-            all.push(("NATS_NKEY_FILE".to_owned(), nkeys.display().to_string()));
-        }
-        let given = variables.iter();
-        all.extend(given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let folder = tempfile::tempdir().unwrap();
+        let url = nats.url();
+        let keys = nats.nkeys().map(|keys| keys.display().to_string());
+        let mut all = vec![("NATS_URL", url.as_str())];
+        all.extend(keys.as_deref().map(|keys| ("NATS_NKEY_FILE", keys)));
+        all.extend(variables);
         Self {
             nats: Some(nats),
+            ..Self::at(&all)
+        }
+    }
+
+    /// The same with a NATS that the settings name.
+    pub(crate) fn at(variables: &[(&str, &str)]) -> Self {
+        let all = [("HTTP_ADDR", "127.0.0.1:0")].into_iter();
+        let all = all.chain(variables.iter().copied());
+        Self {
+            nats: None,
             processes: BTreeMap::new(),
-            variables: all,
+            variables: all
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             client: Client::new(),
             base: String::new(),
-            folder,
+            folder: tempfile::tempdir().unwrap(),
         }
     }
 

@@ -1,15 +1,50 @@
 //! Where users are kept.
 
-use clap::Args;
+use std::{fmt, path::PathBuf};
 
-use super::state;
+use anyhow::bail;
+use clap::Args;
+use url::Url;
+
+use super::{
+    secret::Variables,
+    state::{self, RunFile},
+};
+use crate::client::without_credentials;
+
+const VARIABLES: Variables = Variables {
+    url: "DATABASE_URL",
+    password_file: "DATABASE_PASSWORD_FILE",
+};
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct Database {
-    /// A SQLite file, sqlite://path. Replicas share one file, so they run on one host [default: that of the last `up` in this folder, else sqlite://.nats-serve/nats-serve.db]
+    /// A SQLite file, sqlite://path, for replicas on one host; or PostgreSQL, postgres://user@host/database, for
+    /// any number of hosts. Its sslmode and other parameters are libpq's [default: that of the last `up` in this
+    /// folder, else sqlite://.nats-serve/nats-serve.db]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// File with PostgreSQL's password, so that DATABASE_URL need not hold it.
+    #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    database_password_file: Option<PathBuf>,
+    /// Connections that one process has to PostgreSQL.
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) database_max_connections: u32,
+}
+
+/// A store, and how to reach it. It has no `Debug`: the password is in it.
+pub(crate) enum Store {
+    /// A URL for sqlx, not judged yet.
+    Sqlite(String),
+    Postgres(Url),
+}
+
+/// A store as it is written down for others, without its password.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 impl Database {
@@ -18,18 +53,63 @@ impl Database {
         self.database_url.is_none()
     }
 
-    /// Returns the URL, for services that join a running system.
-    pub(crate) fn url(&self) -> anyhow::Result<String> {
-        let set = self.database_url.as_ref();
-        state::place(set, |run| run.database_url, default_url())
+    /// Returns the store, for services that join a running system.
+    pub(crate) fn store(&self) -> anyhow::Result<Store> {
+        let set = self.set()?;
+        let of_running_system = |run: RunFile| Place {
+            url: run.database_url,
+            password_file: run.database_password_file,
+        };
+        state::place(set.as_ref(), of_running_system, Place::default())?.store()
     }
 
-    /// Returns the URL of a system that is about to start.
-    pub(crate) fn url_of_new_system(&self) -> String {
-        self.database_url.clone().unwrap_or_else(default_url)
+    /// Returns the place of a system that is about to start.
+    pub(crate) fn place_of_new_system(&self) -> anyhow::Result<Place> {
+        Ok(self.set()?.unwrap_or_default())
+    }
+
+    fn set(&self) -> anyhow::Result<Option<Place>> {
+        match (&self.database_url, &self.database_password_file) {
+            (Some(url), file) => Ok(Some(Place {
+                url: url.clone(),
+                password_file: file.clone(),
+            })),
+            (None, Some(_)) => bail!("DATABASE_PASSWORD_FILE is set and DATABASE_URL is not"),
+            (None, None) => Ok(None),
+        }
     }
 }
 
-fn default_url() -> String {
-    format!("sqlite://{}", state::DATABASE)
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_credentials(&self.url))
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            url: format!("sqlite://{}", state::DATABASE),
+            password_file: None,
+        }
+    }
+}
+
+impl Place {
+    fn store(self) -> anyhow::Result<Store> {
+        if self.url.starts_with("postgres://") || self.url.starts_with("postgresql://") {
+            let url = VARIABLES.join(&self.url, self.password_file.as_deref())?;
+            return Ok(Store::Postgres(url));
+        }
+        if self.url.starts_with("sqlite:") {
+            if self.password_file.is_some() {
+                bail!("DATABASE_PASSWORD_FILE is set, and a SQLite file has no password");
+            }
+            return Ok(Store::Sqlite(self.url));
+        }
+        // Not the URL itself in the message: it may hold a password.
+        bail!(
+            "DATABASE_URL names no store that is known here; write sqlite:// and a path, or postgres://user@host/database"
+        )
+    }
 }

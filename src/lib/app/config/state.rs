@@ -36,7 +36,11 @@ pub(crate) struct RunFile {
     pub(crate) pid: u32,
     /// Where its services keep things, so that a replica from a second terminal keeps them there too.
     pub(crate) database_url: String,
+    pub(crate) database_password_file: Option<PathBuf>,
     pub(crate) mails_dir: PathBuf,
+    /// An SMTP server takes mails in place of the folder.
+    pub(crate) smtp_url: Option<String>,
+    pub(crate) smtp_password_file: Option<PathBuf>,
     pub(crate) spans_dir: PathBuf,
 }
 

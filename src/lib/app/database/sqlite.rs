@@ -23,6 +23,7 @@ use sqlx::{
     },
 };
 
+use super::store::{Store, number, unknown};
 use writer::Writer;
 
 use crate::{
@@ -99,7 +100,7 @@ impl Sqlite {
         // sqlx has no lock for SQLite.
         let lock = tokio::task::spawn_blocking(move || lock_beside(&file)).await??;
         let writing = connect(1, options.clone()).await.context(opening)?;
-        sqlx::migrate!("src/lib/app/database/migrations")
+        sqlx::migrate!("src/lib/app/database/sqlite/migrations")
             .run(&writing)
             .await
             .context("the tables can't be brought up to date")?;
@@ -113,32 +114,27 @@ impl Sqlite {
             file,
         })
     }
+}
 
-    /// Reads a user; an id that is no number is nobody's.
-    pub(super) async fn user(&self, id: &str) -> Result<UserRecord, Status> {
-        let unknown = || Status::not_found("no user has this id");
-        let number: i64 = id.parse().map_err(|_| unknown())?;
-        if number.to_string() != id {
-            return Err(unknown());
-        }
+impl Store for Sqlite {
+    async fn user(&self, id: &str) -> Result<UserRecord, Status> {
         let row = sqlx::query(
             "SELECT id, name, email, last_login, theme, notifications FROM users WHERE id = ?",
         )
-        .bind(number)
+        .bind(number(id)?)
         .fetch_optional(&self.readers)
         .await
         .map_err(|error| status(&Arc::new(error)))?;
         record(&row.ok_or_else(unknown)?).map_err(|error| status(&Arc::new(error)))
     }
 
-    /// Stores a user. The row is committed when this returns.
-    pub(super) async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
+    async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
         self.writer.create(name, email).await
     }
 
     /// Sees that users can be read, and that the file is still the one that everybody opens: SQLite goes on
     /// with one that was removed, and what it writes there is lost.
-    pub(super) async fn probe(&self) -> Result<(), String> {
+    async fn probe(&self) -> Result<(), String> {
         match Place::of(self.file.path.clone()).await {
             Ok(now) if now == *self.file => {}
             Ok(_) => return Err("the database file was replaced by another".to_owned()),
@@ -151,7 +147,7 @@ impl Sqlite {
         }
     }
 
-    pub(super) async fn close(&self) {
+    async fn close(&self) {
         self.readers.close().await;
         self.writing.close().await;
     }
@@ -166,12 +162,6 @@ impl Place {
             inode: found.ino(),
         })
     }
-}
-
-/// The form in which addresses are compared. Mail servers treat case alike in practice, so an address
-/// registers once in whatever case it is typed.
-fn normalised(email: &str) -> String {
-    email.trim().to_lowercase()
 }
 
 /// Waits for the file's owner of the moment; the lock goes with the handle, even if the process dies.
@@ -216,72 +206,5 @@ fn status(error: &Arc<sqlx::Error>) -> Status {
         Status::unavailable("the database is busy").with_source(Arc::clone(error))
     } else {
         Status::internal(Arc::clone(error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Code;
-
-    async fn store() -> (tempfile::TempDir, Sqlite) {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("test.db").display());
-        (dir, Sqlite::open(&url).await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn the_first_users_are_there_from_the_start() {
-        let (_dir, store) = store().await;
-        let alice = store.user("1").await.unwrap();
-        assert_eq!("alice@example.com", alice.user.email);
-        assert_eq!(
-            Some("2024-08-29T10:00:00Z"),
-            alice.profile_data.last_login.as_deref()
-        );
-        for nobody in [
-            "0",
-            "4",
-            "-1",
-            "x",
-            "",
-            "+1",
-            "01",
-            "1 OR 1=1",
-            "99999999999999999999",
-        ] {
-            assert_eq!(
-                Code::NotFound,
-                store.user(nobody).await.unwrap_err().code(),
-                "{nobody}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn an_address_registers_once_in_whatever_case() {
-        let (_dir, store) = store().await;
-        let david = store.create("David", "David@Example.com").await.unwrap();
-        assert_eq!(("4", "David@Example.com"), (&*david.id, &*david.email));
-        let again = store
-            .create("Other", "dAVID@eXAMPLE.COM")
-            .await
-            .unwrap_err();
-        assert_eq!(Code::Conflict, again.code());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn ten_replicas_may_start_together_on_a_new_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("test.db").display());
-        let stores: Vec<_> = (0..10)
-            .map(|_| {
-                let url = url.clone();
-                tokio::spawn(async move { Sqlite::open(&url).await })
-            })
-            .collect();
-        for store in stores {
-            assert!(store.await.unwrap().unwrap().user("3").await.is_ok());
-        }
     }
 }

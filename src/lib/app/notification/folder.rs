@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lettre::Message;
 use tokio::task::spawn_blocking;
 
+use super::mailer::{self, Id, Mailer, Sent};
 use crate::Status;
 
 #[derive(Debug, Clone)]
@@ -33,16 +35,7 @@ impl MailFolder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes a mail that nobody sees yet.
-    pub(super) async fn prepare(&self, id: &str, mail: Vec<u8>) -> Result<Prepared, Status> {
-        // Ids are made by our own services, but they came over a wire and become a file name.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) {
-            return Err(Status::invalid(
-                "the registration id is malformed",
-                Vec::new(),
-            ));
-        }
+    async fn write(&self, id: &Id, mail: Vec<u8>) -> Result<Prepared, Status> {
         let prepared = Prepared {
             hidden: self.0.join(format!(".{id}.eml")),
             sent: self.0.join(format!("{id}.eml")),
@@ -60,11 +53,21 @@ impl MailFolder {
     }
 }
 
-impl Prepared {
+impl Mailer for MailFolder {
+    type Prepared = Prepared;
+
+    /// Writes a mail that nobody sees yet.
+    async fn prepare(&self, id: &Id, mail: &Message) -> Result<Prepared, Status> {
+        self.write(id, mail.formatted()).await
+    }
+}
+
+impl mailer::Prepared for Prepared {
     /// Makes the mail appear.
-    pub(super) async fn send(self) -> Result<(), Status> {
+    async fn send(self) -> Result<Sent, Status> {
         let (hidden, sent) = (self.hidden.clone(), self.sent.clone());
-        blocking(move || fs::rename(hidden, sent)).await
+        blocking(move || fs::rename(hidden, sent)).await?;
+        Ok(Sent::Accepted)
     }
 }
 
@@ -86,7 +89,11 @@ async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{mailer::Prepared as _, *};
+
+    fn r1() -> Id {
+        Id::parse("r1").unwrap()
+    }
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
@@ -99,7 +106,7 @@ mod tests {
     async fn a_mail_appears_when_it_is_sent_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let folder = MailFolder::open(dir.path()).unwrap();
-        let prepared = folder.prepare("r1", b"mail".to_vec()).await.unwrap();
+        let prepared = folder.write(&r1(), b"mail".to_vec()).await.unwrap();
         assert_eq!([".r1.eml"].as_slice(), names(dir.path()));
         prepared.send().await.unwrap();
         assert_eq!(["r1.eml"].as_slice(), names(dir.path()));
@@ -109,16 +116,7 @@ mod tests {
     async fn a_mail_that_is_not_sent_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let folder = MailFolder::open(dir.path()).unwrap();
-        drop(folder.prepare("r1", b"mail".to_vec()).await.unwrap());
+        drop(folder.write(&r1(), b"mail".to_vec()).await.unwrap());
         assert!(names(dir.path()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_id_is_no_path() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = MailFolder::open(dir.path()).unwrap();
-        for id in ["", "../r1", "a/b", ".", "a\0b"] {
-            assert!(folder.prepare(id, Vec::new()).await.is_err(), "{id:?}");
-        }
     }
 }

@@ -25,7 +25,7 @@ const LAST_WORDS: usize = 3;
 /// What a child did.
 #[derive(Debug)]
 pub(super) enum Report {
-    Ready(Ready),
+    Ready(&'static str, Ready),
     /// A line of its log.
     Line(&'static str, Line),
     /// It ended before it was ever ready.
@@ -183,7 +183,7 @@ impl Heard {
                 Some(line) = next(&mut out) => {
                     if let Ok(ready) = serde_json::from_str(&line) {
                         self.was_ready = true;
-                        let _ = reports.send(Report::Ready(ready)).await;
+                        let _ = reports.send(Report::Ready(name, ready)).await;
                     }
                 }
                 Some(line) = next(&mut err) => {

@@ -67,15 +67,6 @@ pub(super) async fn provide(
             None => return Ok(None),
         },
     };
-    RunFile {
-        nats_url: nats.url.clone(),
-        nats_nkeys: nats.nkeys.clone(),
-        pid: std::process::id(),
-        database_url: args.database.url_of_new_system(),
-        mails_dir: args.mail.folder_of_new_system(),
-        spans_dir: args.common.telemetry.spans.path_of_new_system(),
-    }
-    .write()?;
     Ok(Some(nats))
 }
 

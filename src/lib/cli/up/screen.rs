@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr};
 
-use super::{Args, child::Report, lines::Line, nats::Nats};
+use super::{Args, child::Report, lines::Line, nats::Nats, places::Places};
 use crate::{cli::keys, client::without_credentials, telemetry::lines::Lines};
 
 /// Standard output, for people.
@@ -33,7 +33,13 @@ impl Screen {
     }
 
     /// Prints how to use the system. Fits on one screen.
-    pub(super) fn banner(&mut self, args: &Args, gateway: Option<SocketAddr>, nats: &Nats) {
+    pub(super) fn banner(
+        &mut self,
+        args: &Args,
+        gateway: Option<SocketAddr>,
+        nats: &Nats,
+        places: &Places,
+    ) {
         self.gateway = gateway;
         let base = gateway.map(|gateway| format!("http://{gateway}"));
         let base = base.unwrap_or_default();
@@ -64,9 +70,9 @@ Ctrl-C stops everything. From here one line a request.
             last = format!("{program} trace last"),
             status = format!("{program} status"),
             another = format!("{program} user-service"),
-            spans = args.common.telemetry.spans.path_of_new_system().display(),
-            mails = args.mail.folder_of_new_system().display(),
-            database = args.database.url_of_new_system(),
+            spans = places.spans.display(),
+            mails = places.mail,
+            database = places.database,
             nats_url = without_credentials(&nats.url),
             tool = tool.unwrap_or_default(),
         ));
@@ -93,7 +99,7 @@ Ctrl-C stops everything. From here one line a request.
             Report::NeverReady { name, last_words } => {
                 Some(format!("{name} can't start: {last_words}"))
             }
-            Report::Ready(ready) => self.moved(ready.http),
+            Report::Ready(_, ready) => self.moved(ready.http),
         };
         if let Some(text) = text {
             self.say(&printable(&text));

@@ -7,8 +7,14 @@
 use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{normalised, status};
-use crate::{Status, app::api::User};
+use super::status;
+use crate::{
+    Status,
+    app::{
+        api::User,
+        database::store::{normalised, taken},
+    },
+};
 
 /// Users that may wait for the writer; beyond it the service is busy.
 const QUEUE: usize = 1024;
@@ -97,7 +103,6 @@ fn answer(batch: &mut Vec<Write>, outcomes: Result<Vec<Option<i64>>, sqlx::Error
     let failure = match outcomes {
         Ok(ids) => {
             for (write, id) in batch.drain(..).zip(ids) {
-                let taken = || Status::conflict("this e-mail address is registered already");
                 let user = id.map(|id| User {
                     id: id.to_string(),
                     name: write.name,

@@ -1,0 +1,223 @@
+//! Mails by SMTP.
+//!
+//! lettre's transport for async code bounds the connecting and nothing else, and a future of it that is
+//! dropped in the middle of a mail gives its connection back to the pool, where the next mail takes the answers
+//! to the last for its own. So this uses the transport that blocks: it bounds each step by the socket's own
+//! timeout, and what has begun is never dropped. It runs on threads for such work, as many as the pool has
+//! connections.
+
+mod trouble;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use lettre::{
+    Message, SmtpTransport, Transport as _,
+    address::Envelope,
+    transport::smtp::{Error, PoolConfig},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
+use url::{Host, Url};
+
+use super::mailer::{Id, Mailer, Prepared, Sent};
+use crate::Status;
+use trouble::words;
+
+/// Connections to the server, and threads that use them.
+const CONNECTIONS: u32 = 8;
+/// A connection that was not used for so long is closed; servers do the same after some minutes.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An SMTP server; clones share the connections.
+#[derive(Debug, Clone)]
+pub(super) struct Smtp {
+    transport: SmtpTransport,
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// A mail as it will be sent.
+#[derive(Debug)]
+pub(super) struct Letter {
+    smtp: Smtp,
+    envelope: Envelope,
+    text: Vec<u8>,
+}
+
+impl Smtp {
+    /// Reads the URL. No connection is made: a mail server that is away is no reason not to start.
+    pub(super) fn new(url: &Url, patience: Duration) -> anyhow::Result<Self> {
+        see_that_no_password_is_told(url)?;
+        let builder = SmtpTransport::from_url(url.as_str()).context(
+            "SMTP_URL can't be used; write smtps://host, smtp://host?tls=required or smtp://host",
+        )?;
+        let pool = PoolConfig::new().max_size(CONNECTIONS).idle_timeout(IDLE);
+        Ok(Self {
+            transport: builder.timeout(Some(patience)).pool_config(pool).build(),
+            places: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+            patience,
+        })
+    }
+
+    /// Does something with the server, within one patience for all of it. What takes longer goes on by itself,
+    /// each of its steps within a patience, and keeps its place until it ends.
+    async fn with_server<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SmtpTransport) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let transport = self.transport.clone();
+        let working = async {
+            let place = self.place().await?;
+            let work = spawn_blocking(move || {
+                let _place = place;
+                work(&transport)
+            });
+            match work.await {
+                Ok(done) => done.map_err(Failure::Smtp),
+                Err(_) => Err(Failure::Late),
+            }
+        };
+        timeout(self.patience, working)
+            .await
+            .unwrap_or(Err(Failure::Late))
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|_| Failure::Late)
+    }
+}
+
+/// Why nothing came of it.
+enum Failure {
+    /// The time ran out, and the mail may be sent or not.
+    Late,
+    Smtp(Error),
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let away = Self::unavailable("the mail server is busy or away");
+        match failure {
+            Failure::Late => away.with_source("the SMTP server took too long"),
+            Failure::Smtp(error) => away.with_source(words(&error)),
+        }
+    }
+}
+
+impl Mailer for Smtp {
+    type Prepared = Letter;
+
+    /// Sees that the server is there, and leaves a connection to it in the pool.
+    async fn prepare(&self, _id: &Id, mail: &Message) -> Result<Letter, Status> {
+        let (envelope, text) = (mail.envelope().clone(), mail.formatted());
+        self.with_server(|transport| transport.test_connection())
+            .await?;
+        Ok(Letter {
+            smtp: self.clone(),
+            envelope,
+            text,
+        })
+    }
+}
+
+impl Prepared for Letter {
+    async fn send(self) -> Result<Sent, Status> {
+        let Self {
+            smtp,
+            envelope,
+            text,
+        } = self;
+        let sent = smtp.with_server(move |transport| transport.send_raw(&envelope, &text));
+        match sent.await {
+            Ok(_) => Ok(Sent::Accepted),
+            Err(Failure::Smtp(error)) if is_about_the_mail(&error) => {
+                tracing::warn!("a mail was refused: {}", words(&error));
+                Ok(Sent::Refused)
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+/// A refusal for good. That of our password (RFC 4954, section 6) is about us.
+fn is_about_the_mail(error: &Error) -> bool {
+    let code = error.status().map(|code| code.to_string());
+    let is_about_us = code.is_some_and(|code| code.starts_with("53"));
+    (error.is_permanent() && !is_about_us) || error.is_client()
+}
+
+/// Without TLS, or where TLS is only offered, whoever is on the way reads the password.
+fn see_that_no_password_is_told(url: &Url) -> anyhow::Result<()> {
+    let is_loopback = match url.host() {
+        // A scheme that is not the web's has names only, also for numbers.
+        Some(Host::Domain(name)) => {
+            let ip = name.parse::<IpAddr>();
+            name == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        }
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    let has_tls = url.scheme() == "smtps"
+        || url
+            .query_pairs()
+            .any(|pair| pair == ("tls".into(), "required".into()));
+    if url.password().is_some() && !has_tls && !is_loopback {
+        bail!(
+            "SMTP_URL would send the password unencrypted; write smtps://, or ?tls=required at its end"
+        );
+    }
+    if url.password().is_none() && !url.username().is_empty() {
+        bail!("SMTP_URL names a user and no password; set SMTP_PASSWORD_FILE");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(url: &str) -> String {
+        let url: Url = url.parse().unwrap();
+        let refused = Smtp::new(&url, Duration::from_secs(1)).unwrap_err();
+        format!("{refused:#}")
+    }
+
+    #[tokio::test]
+    async fn a_password_goes_to_another_host_by_tls_alone() {
+        for url in [
+            "smtp://u:hunter2@mail.example.com",
+            "smtp://u:hunter2@mail.example.com?tls=opportunistic",
+            "smtp://u:hunter2@10.0.0.1:2525",
+        ] {
+            let said = refused(url);
+            assert!(
+                said.contains("unencrypted") && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+        for url in [
+            "smtps://u:hunter2@mail.example.com",
+            "smtp://u:hunter2@mail.example.com?tls=required",
+            "smtp://u:hunter2@127.0.0.1:2525",
+            "smtp://u:hunter2@[::1]:2525",
+            "smtp://mail.example.com",
+        ] {
+            let made = Smtp::new(&url.parse().unwrap(), Duration::from_secs(1));
+            assert!(made.is_ok(), "{url}: {:#}", made.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_url_that_cant_be_used_is_an_error_that_says_what_to_write() {
+        assert!(refused("smtp://u@mail.example.com").contains("set SMTP_PASSWORD_FILE"));
+        assert!(refused("http://mail.example.com").contains("write smtps://host"));
+        assert!(refused("smtp://mail.example.com?tls=yes").contains("write smtps://host"));
+    }
+}

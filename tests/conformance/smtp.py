@@ -1,0 +1,92 @@
+"""An SMTP server that is not ours (aiosmtpd), which the first letters of a recipient tell what to do.
+
+    smtp.py [--tls starttls|smtps] [--certificate FILE --key FILE] [--login USER:PASSWORD] [--port PORT]
+
+Prints its port, and then each mail that it has accepted, as lines of JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import ssl
+import sys
+
+from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--tls", choices=["starttls", "smtps"])
+arguments.add_argument("--certificate")
+arguments.add_argument("--key")
+arguments.add_argument("--login")
+arguments.add_argument("--port", type=int, default=0)
+arguments = arguments.parse_args()
+
+# It logs the clients that break off, which is what the tests make them do.
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
+class Handler:
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("refused"):
+            return f"550 5.1.1 <{address}>: user unknown"
+        if address.startswith("later"):
+            return f"451 4.7.1 <{address}>: try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        address = envelope.rcpt_tos[0]
+        if address.startswith("hang"):
+            await asyncio.sleep(3600)
+        if address.startswith("slow"):
+            await asyncio.sleep(1.5)
+        if address.startswith("full"):
+            return f"552 5.2.2 <{address}>: mailbox full"
+        say(
+            to=envelope.rcpt_tos,
+            sender=envelope.mail_from,
+            text=envelope.content.decode("utf-8"),
+            # With TLS from the start nobody gets here without.
+            tls=session.ssl is not None or arguments.tls == "smtps",
+            user=session.auth_data and session.auth_data.login.decode(),
+        )
+        return "250 OK"
+
+
+def authenticate(server, session, envelope, mechanism, data):
+    user, password = arguments.login.split(":", 1)
+    given = isinstance(data, LoginPassword) and (data.login, data.password)
+    known = given == (user.encode(), password.encode())
+    return AuthResult(success=known, handled=False, auth_data=data if known else None)
+
+
+async def main():
+    context = None
+    if arguments.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(arguments.certificate, arguments.key)
+    settings = {"hostname": "test", "enable_SMTPUTF8": False}
+    if arguments.tls == "starttls":
+        settings |= {"tls_context": context, "require_starttls": True}
+    if arguments.login:
+        settings |= {"authenticator": authenticate, "auth_required": True}
+        settings |= {"auth_require_tls": arguments.tls == "starttls"}
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(Handler(), **settings),
+        "127.0.0.1",
+        arguments.port,
+        ssl=context if arguments.tls == "smtps" else None,
+    )
+    say(port=server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    sys.exit(0)

@@ -1,0 +1,342 @@
+//! Mails by SMTP, to a server that isn't ours: what it gets, and what a registration says when it doesn't.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    python::python,
+    support::{Process, Stack, eventually},
+};
+
+const LOGIN: &str = "mailer:s3cret/@: x";
+const PASSWORD: &str = "s3cret/@: x";
+
+/// A running smtp.py.
+struct Mails {
+    process: Process,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Mails {
+    async fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, arguments).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/smtp.py");
+        let mut all = vec![script];
+        all.extend(arguments);
+        let mut process = Process::start_program(python(), folder.path(), &all, &[]);
+        process.says("\"port\"").await;
+        let first: Value = serde_json::from_str(process.output().lines().next().unwrap()).unwrap();
+        let port = u16::try_from(first["port"].as_u64().unwrap()).unwrap();
+        Self {
+            process,
+            port,
+            folder,
+        }
+    }
+
+    /// Starts one that wants TLS and a login, and knows them by a certificate of its own making.
+    async fn guarded(tls: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Command::new("openssl")
+            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
+            .args("-addext subjectAltName=DNS:localhost".split(' '))
+            .args("-addext basicConstraints=critical,CA:FALSE".split(' '))
+            .args("-keyout key.pem -out certificate.pem".split(' '))
+            .current_dir(folder.path())
+            .output()
+            .expect("this test needs openssl");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let arguments = [
+            "--tls",
+            tls,
+            "--certificate",
+            "certificate.pem",
+            "--key",
+            "key.pem",
+            "--login",
+            LOGIN,
+        ];
+        Self::start_in(folder, &arguments).await
+    }
+
+    fn accepted(&self) -> Vec<Value> {
+        let output = self.process.output();
+        let lines = output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line.get("to").is_some()).collect()
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+}
+
+async fn stack(url: &str, more: &[(&str, &str)]) -> Stack {
+    let mut variables = vec![
+        ("SMTP_URL", url),
+        ("MAIL_FROM", "Example <no-reply@example.com>"),
+    ];
+    variables.extend(more);
+    Stack::with(&variables).await
+}
+
+/// Registers somebody and returns how the mail went.
+async fn mail_to(stack: &Stack, email: &str) -> String {
+    let reply = stack.register("Zoë O'Brien", email).await;
+    assert_eq!(201, reply.status, "{}", reply.body);
+    reply.json()["data"]["notification"]["status"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn log(stack: &Stack) -> String {
+    stack.processes["notification-service"].output()
+}
+
+#[tokio::test]
+async fn a_mail_arrives_whole_and_a_refused_user_gets_none() {
+    let mails = Mails::start(&[]).await;
+    let stack = stack(&format!("smtp://127.0.0.1:{}", mails.port), &[]).await;
+    assert_eq!("sent", mail_to(&stack, "zoe@example.com").await);
+    let refused = stack.register("Zoë", "ZOE@example.com").await;
+    refused.problem(409);
+    // The mail's side has answered by the time the trace is whole: nothing comes later.
+    stack.trace(&refused, 9).await;
+    let accepted = mails.accepted();
+    assert_eq!(1, accepted.len(), "{accepted:?}");
+    let mail = &accepted[0];
+    assert_eq!(json!(["zoe@example.com"]), mail["to"]);
+    assert_eq!("no-reply@example.com", mail["sender"]);
+    let text = mail["text"].as_str().unwrap();
+    for line in [
+        "From: Example <no-reply@example.com>\r\n",
+        "To: =?utf-8?",
+        "Subject: Welcome!\r\n",
+        "Message-ID: <",
+        "@example.com>\r\n",
+        "Date: ",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_has_failed_and_the_log_names_no_address() {
+    let mails = Mails::start(&[]).await;
+    let stack = stack(&format!("smtp://127.0.0.1:{}", mails.port), &[]).await;
+    for email in [
+        "refused@example.com",
+        "later@example.com",
+        "full@example.com",
+    ] {
+        assert_eq!("failed", mail_to(&stack, email).await, "{email}");
+    }
+    assert_eq!("sent", mail_to(&stack, "zoe@example.com").await);
+    let log = log(&stack);
+    for code in ["550", "451", "552"] {
+        assert!(
+            log.contains(&format!("the SMTP server answered {code}")),
+            "{log}"
+        );
+    }
+    assert!(!log.contains("@example.com"), "{log}");
+}
+
+/// lettre's async transport gives a connection that was given up on back to its pool, where the next mail
+/// takes the answers to the last for its own: <https://github.com/lettre/lettre/issues/1027> and its kin.
+#[tokio::test]
+async fn a_mail_after_one_that_took_too_long_is_not_answered_with_the_last_ones_answer() {
+    let mails = Mails::start(&[]).await;
+    let url = format!("smtp://127.0.0.1:{}", mails.port);
+    let stack = stack(&url, &[("MAIL_TIMEOUT", "500ms")]).await;
+    assert_eq!("queued", mail_to(&stack, "slow1@example.com").await);
+    assert_eq!("queued", mail_to(&stack, "hang1@example.com").await);
+    for n in 0..10 {
+        assert_eq!(
+            "failed",
+            mail_to(&stack, &format!("full{n}@example.com")).await
+        );
+        assert_eq!(
+            "sent",
+            mail_to(&stack, &format!("zoe{n}@example.com")).await
+        );
+    }
+    let accepted = mails.accepted();
+    let sent = accepted
+        .iter()
+        .filter(|mail| mail["to"][0].as_str().unwrap().starts_with("zoe"));
+    assert_eq!(10, sent.count(), "{accepted:?}");
+    assert!(log(&stack).contains("the SMTP server took too long"));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_up_its_own_mails_and_nothing_else() {
+    let mails = Mails::start(&[]).await;
+    let url = format!("smtp://127.0.0.1:{}", mails.port);
+    let stack = stack(&url, &[("MAIL_TIMEOUT", "1s")]).await;
+    let hanging = (0..30).map(|n| {
+        let stack = &stack;
+        async move { mail_to(stack, &format!("hang{n}@example.com")).await }
+    });
+    let states = futures_util::future::join_all(hanging).await;
+    // Some wait for a connection, in vain, and some for the server.
+    assert!(
+        states
+            .iter()
+            .all(|state| state == "queued" || state == "failed"),
+        "{states:?}"
+    );
+    assert_eq!(200, stack.get("/user/1").await.status);
+    let mut number = 0;
+    eventually("a mail that goes out again", async || {
+        number += 1;
+        (mail_to(&stack, &format!("zoe{number}@example.com")).await == "sent").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mail_server_that_comes_back_is_used_again() {
+    let mails = Mails::start(&[]).await;
+    let url = format!("smtp://127.0.0.1:{}", mails.port);
+    let stack = stack(&url, &[]).await;
+    assert_eq!("sent", mail_to(&stack, "zoe1@example.com").await);
+    let port = mails.port.to_string();
+    drop(mails);
+    assert_eq!("failed", mail_to(&stack, "zoe2@example.com").await);
+    assert!(
+        log(&stack).contains("the SMTP server can't be reached"),
+        "{}",
+        log(&stack)
+    );
+    let mails = Mails::start(&["--port", &port]).await;
+    assert_eq!("sent", mail_to(&stack, "zoe3@example.com").await);
+    assert_eq!(1, mails.accepted().len());
+}
+
+#[tokio::test]
+async fn with_tls_and_a_login_from_a_file_mails_go_out_either_way() {
+    for tls in ["starttls", "smtps"] {
+        let mails = Mails::guarded(tls).await;
+        let password = mails.folder.path().join("password");
+        fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        let stack = guarded_stack(&mails, tls, &password, &mails.certificate()).await;
+        assert_eq!(
+            "sent",
+            mail_to(&stack, "zoe@example.com").await,
+            "{}",
+            log(&stack)
+        );
+        let mail = &mails.accepted()[0];
+        assert_eq!(
+            (&json!(true), &json!("mailer")),
+            (&mail["tls"], &mail["user"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_certificate_is_told_and_nothing_is_sent() {
+    let mails = Mails::guarded("starttls").await;
+    let password = mails.folder.path().join("password");
+    fs::write(&password, "wrong-hunter2").unwrap();
+    let wrong = guarded_stack(&mails, "starttls", &password, &mails.certificate()).await;
+    assert_eq!("failed", mail_to(&wrong, "zoe@example.com").await);
+    let said = log(&wrong);
+    assert!(
+        said.contains("the SMTP server answered 535") && !said.contains("hunter2"),
+        "{said}"
+    );
+
+    fs::write(&password, PASSWORD).unwrap();
+    let none = mails.folder.path().join("none.pem");
+    fs::write(&none, "").unwrap();
+    let stranger = guarded_stack(&mails, "starttls", &password, &none).await;
+    assert_eq!("failed", mail_to(&stranger, "zoe@example.com").await);
+    let said = log(&stranger);
+    assert!(said.contains("no TLS with the SMTP server"), "{said}");
+    assert!(mails.accepted().is_empty());
+}
+
+async fn guarded_stack(mails: &Mails, tls: &str, password: &Path, roots: &Path) -> Stack {
+    let port = mails.port;
+    let url = match tls {
+        "smtps" => format!("smtps://mailer@localhost:{port}"),
+        _ => format!("smtp://mailer@localhost:{port}?tls=required"),
+    };
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (password, roots) = (text(password), text(roots));
+    stack(
+        &url,
+        &[("SMTP_PASSWORD_FILE", &password), ("SSL_CERT_FILE", &roots)],
+    )
+    .await
+}
+
+#[test]
+fn settings_that_contradict_or_lack_something_are_errors_that_help() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("password"), "hunter2").unwrap();
+    for (url, dir, file, words) in [
+        (
+            "smtp://mail",
+            "mails",
+            "",
+            "SMTP_URL and MAILS_DIR are both set",
+        ),
+        (
+            "",
+            "",
+            "password",
+            "SMTP_PASSWORD_FILE is set and SMTP_URL is not",
+        ),
+        (
+            "smtp://u@mail",
+            "",
+            "",
+            "names a user and no password; set SMTP_PASSWORD_FILE",
+        ),
+        (
+            "smtp://u@mail",
+            "",
+            "password",
+            "would send the password unencrypted",
+        ),
+        ("hunter2", "", "", "SMTP_URL is no URL"),
+        (
+            "imap://mail",
+            "",
+            "",
+            "SMTP_URL can't be used; write smtps://host",
+        ),
+    ] {
+        let variables = [
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("SMTP_URL", url),
+            ("MAILS_DIR", dir),
+            ("SMTP_PASSWORD_FILE", file),
+        ];
+        let run = crate::support::process::run;
+        let (good, said) = run(folder.path(), &["notification-service"], &variables);
+        assert!(
+            !good && said.contains(words) && !said.contains("hunter2"),
+            "{url}: {said}"
+        );
+    }
+}
