@@ -5,7 +5,7 @@ fmt:
     cargo fmt --all --check
 
 clippy:
-    cargo clippy --locked --all-targets --all-features -- -D warnings
+    cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --all-features
@@ -14,3 +14,4 @@ test:
     cargo test
     cargo test --features conformance --test conformance
     cargo test --release --features faults --test faults
+    cargo test -p containers

@@ -42,7 +42,7 @@ OTEL_RESOURCE_ATTRIBUTES. NO_COLOR and COLUMNS shape what `trace` prints.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the whole system: NATS, gateway, user, database and notification service.
-    Up(up::Args),
+    Up(Box<up::Args>),
     /// Show which replicas run, and what they have done.
     Status(status::Args),
     /// Show the journey of a request.

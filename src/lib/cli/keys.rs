@@ -1,5 +1,7 @@
 //! `nats-serve keys`: the keys by which NATS tells the services apart.
 
+mod containers;
+
 use std::{
     fmt::Write as _,
     fs::{self, DirBuilder, File, OpenOptions},
@@ -45,10 +47,17 @@ pub(super) struct Args {
     /// nkeys.conf alone.
     #[arg(long, value_name = "DIR", default_value = state::NKEYS)]
     dir: PathBuf,
+    /// Makes a folder for each service instead of one for all, so that a container can be given its own alone,
+    /// and what the composed system needs besides: PostgreSQL's passwords, and a token for the gateway.
+    #[arg(long)]
+    for_containers: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let made = provide(&args.dir)?;
+    let made = match args.for_containers {
+        true => containers::provide(&args.dir)?,
+        false => provide(&args.dir)?,
+    };
     let mut said = String::new();
     for file in &made {
         let _ = writeln!(said, "made {}", file.display());
@@ -56,14 +65,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if made.is_empty() {
         let _ = writeln!(said, "nothing is missing in {}", args.dir.display());
     }
-    let running = RunFile::read()?.filter(|run| uses(run, &args.dir));
-    let url = running.map_or_else(|| "nats://127.0.0.1:4222".to_owned(), |run| run.nats_url);
-    let _ = writeln!(
-        said,
-        "\nA service finds its own with NATS_NKEY_FILE={}. The `nats` tool is used like this:\n\n  {}",
-        args.dir.display(),
-        nats_tool(&url, &args.dir)
-    );
+    if !args.for_containers {
+        let running = RunFile::read()?.filter(|run| uses(run, &args.dir));
+        let url = running.map_or_else(|| "nats://127.0.0.1:4222".to_owned(), |run| run.nats_url);
+        let _ = writeln!(
+            said,
+            "\nA service finds its own with NATS_NKEY_FILE={}. The `nats` tool is used like this:\n\n  {}",
+            args.dir.display(),
+            nats_tool(&url, &args.dir)
+        );
+    }
     out::print(&said)
 }
 
@@ -75,33 +86,78 @@ fn uses(run: &RunFile, folder: &Path) -> bool {
 
 /// Makes what is missing in a folder of keys, and returns what it made. Several processes may ask at once.
 pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let failed = || format!("can't write to {}", folder.display());
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(failed)?;
-    let alone = File::open(folder).with_context(failed)?;
-    alone.lock().with_context(failed)?;
-    let mut made = Vec::new();
-    let mut public = "# Public keys, no secrets; written by `nats-serve keys`.\n".to_owned();
-    for holder in HOLDERS {
-        let file = nkey::file_in(folder, holder);
-        if !file.exists() {
-            let seed = KeyPair::new_user().seed().context("a key can't be made")?;
-            write(&file, 0o600, &format!("{seed}\n")).with_context(failed)?;
-            made.push(file);
+    let mut making = Making::in_folder(folder)?;
+    making.nkeys(&folder.join(PUBLIC), |_| folder.to_owned())?;
+    Ok(making.made)
+}
+
+/// The making of keys and the like, by one process at a time.
+struct Making {
+    made: Vec<PathBuf>,
+    _alone: File,
+}
+
+impl Making {
+    /// Waits until no other process makes anything in a folder.
+    fn in_folder(folder: &Path) -> anyhow::Result<Self> {
+        let failed = || format!("can't write to {}", folder.display());
+        make_folder(folder)?;
+        let alone = File::open(folder).with_context(failed)?;
+        alone.lock().with_context(failed)?;
+        Ok(Self {
+            made: Vec::new(),
+            _alone: alone,
+        })
+    }
+
+    /// Makes the nkeys that are missing, each in a folder of the holder's, and the file of all public keys.
+    fn nkeys(
+        &mut self,
+        public: &Path,
+        folder_of: impl Fn(Service) -> PathBuf,
+    ) -> anyhow::Result<()> {
+        let mut text = "# Public keys, no secrets; written by `nats-serve keys`.\n".to_owned();
+        for holder in HOLDERS {
+            let folder = folder_of(holder);
+            make_folder(&folder)?;
+            self.secret(&nkey::file_in(&folder, holder), 0o600, || {
+                KeyPair::new_user().seed().context("a key can't be made")
+            })?;
+            let key = nkey::read(&folder, holder)?;
+            let name = holder.subject().to_uppercase();
+            let _ = writeln!(text, "NKEY_{name}: \"{}\"", key.public_key());
         }
-        let key = nkey::read(folder, holder)?;
-        let name = holder.subject().to_uppercase();
-        let _ = writeln!(public, "NKEY_{name}: \"{}\"", key.public_key());
+        self.text(public, 0o644, &text)
     }
-    let file = folder.join(PUBLIC);
-    if fs::read_to_string(&file).ok().as_ref() != Some(&public) {
-        write(&file, 0o644, &public).with_context(failed)?;
-        made.push(file);
+
+    /// Writes a secret to a file that is not there yet.
+    fn secret(
+        &mut self,
+        file: &Path,
+        mode: u32,
+        make: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        if file.exists() {
+            return Ok(());
+        }
+        self.text(file, mode, &format!("{}\n", make()?))
     }
-    Ok(made)
+
+    /// Sees that a file has a text.
+    fn text(&mut self, file: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
+        if fs::read_to_string(file).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        write(file, mode, text).with_context(|| format!("can't write {}", file.display()))?;
+        self.made.push(file.to_owned());
+        Ok(())
+    }
+}
+
+/// Makes a folder for its owner alone. One that is there stays as it is.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("can't make {}", folder.display()))
 }
 
 /// Returns the line that lists the services with the `nats` tool, under the permissions of `tools`.

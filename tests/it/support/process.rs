@@ -13,7 +13,10 @@ use super::{PATIENCE, eventually};
 
 /// The program under test.
 pub(crate) fn program() -> &'static str {
-    env!("CARGO_BIN_EXE_nats-serve")
+    // tests/containers is a package of its own, and has it under a name of its own.
+    option_env!("CARGO_BIN_EXE_nats-serve")
+        .or(option_env!("CARGO_BIN_EXE_nats-serve-tested"))
+        .expect("cargo builds it")
 }
 
 #[derive(Debug)]

@@ -1,0 +1,5 @@
+-- Run once, when the volume is new: the database service's own user, who owns its database and nothing else.
+-- The password comes from the file that `nats-serve keys --for-containers` wrote, and so stands in no argument.
+\set password `cat /keys/postgres/password`
+CREATE ROLE nats_serve LOGIN PASSWORD :'password';
+CREATE DATABASE nats_serve OWNER nats_serve;

@@ -1,0 +1,183 @@
+//! A composed system of the tests' own: another project than anybody's, on ports that were free.
+
+use std::{fs, process::Command};
+
+use nats_serve::traces::Trace;
+use serde_json::Value;
+
+use crate::{
+    engine::{compose, docker, must, repository, sh},
+    support::stack::trace_in,
+};
+
+/// What docker-compose.yml calls the image.
+pub(crate) const IMAGE: &str = "nats-serve:0.1.0";
+/// The ports that it publishes, none of them fixed here.
+const PORTS: [&str; 5] = [
+    "GATEWAY_PORT",
+    "MAIL_PORT",
+    "JAEGER_PORT",
+    "NATS_PORT",
+    "OTLP_PORT",
+];
+
+pub(crate) struct System {
+    project: String,
+    /// Further files of settings.
+    overrides: Vec<&'static str>,
+    /// Whether it ends with this value.
+    is_owner: bool,
+}
+
+impl System {
+    /// Builds the image, and starts nothing.
+    pub(crate) fn build() -> Self {
+        let system = Self {
+            project: format!("nats-serve-test-{}", std::process::id()),
+            overrides: Vec::new(),
+            is_owner: true,
+        };
+        system.compose("build");
+        system
+    }
+
+    /// The same system with another file of settings.
+    pub(crate) fn with(&self, file: &'static str) -> Self {
+        Self {
+            project: self.project.clone(),
+            overrides: vec![file],
+            is_owner: false,
+        }
+    }
+
+    /// Runs compose and returns what it printed.
+    #[track_caller]
+    pub(crate) fn compose(&self, arguments: &str) -> String {
+        let line = format!("{} {arguments}", self.words());
+        must(Command::new("sh").args(["-c", &line]))
+    }
+
+    fn words(&self) -> String {
+        let ports = PORTS.map(|port| format!("{port}=0 ")).concat();
+        let files = ["docker-compose.yml"].iter().chain(&self.overrides);
+        let files: String = files.map(|file| format!(" -f {file}")).collect();
+        format!("{ports}{}{files} -p {}", compose(), self.project)
+    }
+
+    /// Runs each command that a section of a document shows, and returns what they printed.
+    #[track_caller]
+    pub(crate) fn run_the_commands_of(&self, document: &str, heading: &str) -> String {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        let (_, section) = text.split_once(&format!("{heading}\n")).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let commands: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| {
+                ["docker", "curl", "TOKENS"]
+                    .iter()
+                    .any(|word| line.starts_with(word))
+            })
+            .collect();
+        assert!(commands.len() > 1, "{commands:?}");
+        let words = self.words();
+        let mut printed = String::new();
+        for command in commands {
+            let command = command.split("  #").next().unwrap();
+            let line = command
+                .replace("docker compose", &words)
+                .replace(" exec ", " exec -T ")
+                .replace(" run --rm ", " run --rm -T ")
+                .replace("127.0.0.1:8000", &self.address("gateway", 8000));
+            let line = if line.starts_with("curl") {
+                line.replacen("curl", "curl -sS --fail-with-body", 1)
+            } else {
+                line
+            };
+            println!("$ {command}");
+            let said = sh(&line).unwrap_or_else(|said| panic!("{document}: {command}\n{said}"));
+            println!("{said}");
+            printed = said;
+        }
+        printed
+    }
+
+    /// Where a port of a container is published.
+    pub(crate) fn address(&self, service: &str, port: u16) -> String {
+        self.compose(&format!("port {service} {port}"))
+            .trim()
+            .to_owned()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("gateway", 8000))
+    }
+
+    /// The containers that run, by the names of their services.
+    pub(crate) fn containers(&self) -> Vec<(String, String)> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let all = docker(&["ps", "--quiet", "--filter", &project]);
+        let named = all.lines().map(|id| {
+            let label = r#"{{index .Config.Labels "com.docker.compose.service"}}"#;
+            let service = docker(&["inspect", "--format", label, id]);
+            (service.trim().to_owned(), id.to_owned())
+        });
+        named.collect()
+    }
+
+    pub(crate) fn memory(&self) -> Vec<(String, String)> {
+        let used = |id: &str| docker(&["stats", "--no-stream", "--format", "{{.MemUsage}}", id]);
+        let containers = self.containers().into_iter();
+        containers
+            .map(|(name, id)| (name, used(&id).trim().to_owned()))
+            .collect()
+    }
+
+    /// Sends a `GET` and returns its status and its trace.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let reply = reqwest::get(self.url(path)).await.unwrap();
+        (reply.status().as_u16(), trace_id(&reply))
+    }
+
+    pub(crate) async fn register(&self, name: &str, email: &str) -> (u16, String, Value) {
+        let body = serde_json::json!({"name": name, "email": email});
+        let request = reqwest::Client::new()
+            .post(self.url("/register"))
+            .json(&body);
+        let reply = request.send().await.unwrap();
+        let (status, trace) = (reply.status().as_u16(), trace_id(&reply));
+        (status, trace, reply.json().await.unwrap())
+    }
+
+    /// Reads a trace from the volume of spans.
+    pub(crate) async fn trace(&self, id: &str, spans: usize) -> Trace {
+        let folder = tempfile::tempdir().unwrap();
+        // The command waits until the trace is there, and a copy does not.
+        self.compose(&format!("exec -T gateway nats-serve trace {id}"));
+        let container = self.compose("ps -q gateway");
+        let from = format!("{}:/spans", container.trim());
+        docker(&["cp", &from, folder.path().to_str().unwrap()]);
+        trace_in(&folder.path().join("spans"), id, spans).await
+    }
+}
+
+fn trace_id(reply: &reqwest::Response) -> String {
+    let header = reply.headers()["traceparent"].to_str().unwrap();
+    header.split('-').nth(1).unwrap().to_owned()
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if !self.is_owner {
+            return;
+        }
+        if std::thread::panicking() {
+            let log = sh(&format!("{} logs --no-color --tail 60", self.words()));
+            eprintln!("{}", log.unwrap_or_else(|said| said));
+        }
+        let down = sh(&format!("{} down --volumes --remove-orphans", self.words()));
+        if let Err(said) = down {
+            eprintln!("the composed system is not removed: {said}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The PostgreSQL store: the contract of stores, and a server that is late, away, frozen or refuses us.
+
+use std::time::{Duration, Instant};
+
+use nats_serve::Code;
+use testcontainers::{
+    ContainerAsync, GenericImage, ImageExt,
+    core::{ExecCommand, WaitFor, ports::IntoContainerPort},
+    runners::AsyncRunner,
+};
+
+use crate::{
+    images::{self, POSTGRES},
+    support::{
+        PATIENCE, Process, eventually, process,
+        store::{Database, holds_the_contract},
+    },
+};
+
+const PASSWORD: &str = "hunter2/@: x";
+/// The same in a URL.
+const ENCODED: &str = "hunter2%2F%40%3A%20x";
+/// Where a server that is stopped answers when it is started again.
+type Port = u16;
+
+struct Server {
+    container: ContainerAsync<GenericImage>,
+    port: Port,
+    databases: usize,
+}
+
+impl Server {
+    async fn start() -> Self {
+        images::provide();
+        let (name, tag) = POSTGRES.split_once(':').unwrap();
+        let image = GenericImage::new(name, tag)
+            .with_exposed_port(5432.tcp())
+            // The first time it is the server of the first start, which listens on a socket only.
+            .with_wait_for(WaitFor::message_on_stderr(
+                "database system is ready to accept connections",
+            ))
+            .with_env_var("POSTGRES_PASSWORD", PASSWORD);
+        let container = image.start().await.unwrap();
+        let port = container.get_host_port_ipv4(5432).await.unwrap();
+        let mut server = Self {
+            container,
+            port,
+            databases: 0,
+        };
+        eventually("PostgreSQL", async || server.try_sql("SELECT 1").await.ok()).await;
+        server.port = server.container.get_host_port_ipv4(5432).await.unwrap();
+        server
+    }
+
+    /// Makes a database of its own and returns the settings for it.
+    async fn fresh(&mut self) -> Vec<(&'static str, String)> {
+        self.databases += 1;
+        let name = format!("test{}", self.databases);
+        self.sql(&format!("CREATE DATABASE {name}")).await;
+        self.settings(&name)
+    }
+
+    fn settings(&self, database: &str) -> Vec<(&'static str, String)> {
+        let port = self.port;
+        let url = format!("postgres://postgres:{ENCODED}@127.0.0.1:{port}/{database}");
+        vec![("DATABASE_URL", url)]
+    }
+
+    async fn sql(&self, sql: &str) {
+        self.try_sql(sql).await.unwrap();
+    }
+
+    async fn try_sql(&self, sql: &str) -> Result<(), String> {
+        self.try_sql_in("postgres", sql).await
+    }
+
+    async fn try_sql_in(&self, database: &str, sql: &str) -> Result<(), String> {
+        let psql = "psql -q -h 127.0.0.1 -U postgres -d".split(' ');
+        let psql = ExecCommand::new(psql.chain([database, "-c", sql]));
+        let psql = psql.with_env_vars([("PGPASSWORD", PASSWORD)]);
+        let mut done = self
+            .container
+            .exec(psql)
+            .await
+            .map_err(|error| error.to_string())?;
+        let said = done
+            .stderr_to_vec()
+            .await
+            .map_err(|error| error.to_string())?;
+        match done.exit_code().await {
+            Ok(Some(0)) => Ok(()),
+            other => Err(format!("{other:?}: {}", String::from_utf8_lossy(&said))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn postgres_holds_the_contract_of_stores() {
+    let mut server = Server::start().await;
+    holds_the_contract(async || server.fresh().await).await;
+}
+
+#[tokio::test]
+async fn a_replica_waits_for_a_server_that_is_late_and_says_so() {
+    let mut server = Server::start().await;
+    let settings = server.fresh().await;
+    server.container.pause().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("NATS_URL", "nats://127.0.0.1:1"),
+        ("DATABASE_URL", settings[0].1.as_str()),
+    ];
+    let mut late = Process::start(folder.path(), &["database-service"], &variables);
+    late.says("PostgreSQL is away: no answer in time; waiting for it")
+        .await;
+    server.container.unpause().await.unwrap();
+    let users = "SELECT name FROM users";
+    eventually("the tables", async || {
+        server.try_sql_in("test1", users).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_us_ends_the_process_with_words_and_no_password() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let port = server.port;
+    for (url, words) in [
+        (
+            format!("postgres://postgres:wrong-hunter2@127.0.0.1:{port}/postgres"),
+            "password authentication failed",
+        ),
+        (
+            format!("postgres://postgres:{ENCODED}@127.0.0.1:{port}/nothing"),
+            "database \"nothing\" does not exist",
+        ),
+    ] {
+        let variables = [
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("DATABASE_URL", url.as_str()),
+        ];
+        let (good, said) = process::run(folder.path(), &["database-service"], &variables);
+        assert!(
+            !good && said.contains(words) && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_costs_a_moment_and_no_process() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    let before = database.create("David", "david@example.com").await.unwrap();
+    // As an administrator ends it: every connection is told, and closed.
+    server
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test1'")
+        .await;
+    let read = database.user(&before.id).await.unwrap();
+    assert_eq!(before, read.user);
+    let after = database.create("Eve", "eve@example.com").await.unwrap();
+    assert_ne!(before.id, after.id);
+}
+
+#[tokio::test]
+async fn a_frozen_server_costs_each_request_its_deadline_at_most_and_heals() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    database.create("David", "david@example.com").await.unwrap();
+    server.container.pause().await.unwrap();
+    // More than there are connections, reads and writes, each given up on in the middle.
+    let reads = (0..20).map(|_| async {
+        let asked = Instant::now();
+        let failed = database.user("1").await.unwrap_err();
+        (failed.code(), asked.elapsed())
+    });
+    for (code, took) in futures_util::future::join_all(reads).await {
+        assert!(
+            [Code::DeadlineExceeded, Code::Unavailable].contains(&code),
+            "{code}"
+        );
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+    let failed = database.create("Eve", "eve@example.com").await.unwrap_err();
+    assert!([Code::DeadlineExceeded, Code::Unavailable].contains(&failed.code()));
+    let process = &database.stack.processes["database-1"];
+    let output = process.output();
+    let (_, health) = output.split_once("health at http://").unwrap();
+    let health = health.split(['"', ';']).next().unwrap().to_owned();
+    let ready = async || {
+        let answer = reqwest::get(format!("http://{health}/readyz"))
+            .await
+            .unwrap();
+        answer.text().await.unwrap()
+    };
+    let said = ready().await;
+    assert!(
+        said.contains("not ready") && !said.contains("\"store\":\"ok\""),
+        "{said}"
+    );
+
+    server.container.unpause().await.unwrap();
+    let thawed = Instant::now();
+    eventually("an answer", async || database.user("1").await.ok()).await;
+    assert!(thawed.elapsed() < PATIENCE / 2, "{:?}", thawed.elapsed());
+    eventually("a ready process", async || {
+        ready().await.contains("\"status\":\"ready\"").then_some(())
+    })
+    .await;
+    // No connection was lost to those who gave up: as many requests as there are connections work at once.
+    let reads = (0..64).map(|_| database.user("1"));
+    for read in futures_util::future::join_all(reads).await {
+        read.unwrap();
+    }
+}
