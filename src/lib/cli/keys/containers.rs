@@ -1,9 +1,11 @@
 //! Keys for containers: a folder for each, to be mounted there and nowhere else.
 //!
-//!     DIR/gateway/{gateway.nk,tokens}     DIR/nats/nkeys.conf
-//!     DIR/user/user.nk                    DIR/postgres/{password,admin-password}
-//!     DIR/notification/notification.nk    DIR/tools/tools.nk
-//!     DIR/database/{database.nk,postgres-password}
+//! ```text
+//! DIR/gateway/{gateway.nk,tokens}     DIR/nats/nkeys.conf
+//! DIR/user/user.nk                    DIR/postgres/{password,admin-password}
+//! DIR/notification/notification.nk    DIR/tools/tools.nk
+//! DIR/database/{database.nk,postgres-password}
+//! ```
 
 use std::{
     fs,
