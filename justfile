@@ -8,7 +8,7 @@ clippy:
     cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --all-features
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --all-features
 
 test:
     cargo test

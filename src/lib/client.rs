@@ -285,6 +285,7 @@ impl Client {
     }
 
     /// Returns what this process needs and NATS's permissions have refused on this connection, in words.
+    #[cfg(feature = "app")]
     pub(crate) fn forbidden(&self) -> Option<String> {
         self.shared.trouble.first_forbidden()
     }

@@ -4,18 +4,9 @@ use std::{process::Command, sync::OnceLock};
 
 use crate::engine::{docker, must, repository};
 
-/// By the names that images/make has for them.
-const IMAGES: [(&str, &str); 7] = [
-    ("debian", "debian:bookworm-slim"),
-    ("rust", "rust:1.95-slim-bookworm"),
-    ("distroless", "gcr.io/distroless/cc-debian12:nonroot"),
-    ("nats", NATS),
-    ("postgres", POSTGRES),
-    ("mailpit", "axllent/mailpit:v1.27"),
-    ("jaeger", "jaegertracing/jaeger:2.10.0"),
-];
 pub(crate) const NATS: &str = "nats:2.15-alpine";
 pub(crate) const POSTGRES: &str = "postgres:17-alpine";
+pub(crate) const JAEGER: &str = "jaegertracing/jaeger:2.10.0";
 
 /// Sees that every image is there: pulled, or where none can be pulled, a stand-in.
 pub(crate) fn provide() {
@@ -23,22 +14,8 @@ pub(crate) fn provide() {
     PROVIDED.get_or_init(|| {
         // It fails at once, and with good words, where there is no engine.
         docker(&["version", "--format", "{{.Server.Version}}"]);
-        let is_missing = |tag: &str| docker(&["image", "ls", "--quiet", tag]).is_empty();
-        let pull = |tag: &str| {
-            Command::new("docker")
-                .args(["pull", "--quiet", tag])
-                .status()
-        };
-        let cant_be_had = |tag: &str| is_missing(tag) && !pull(tag).is_ok_and(|s| s.success());
-        let missing: Vec<&str> = (IMAGES.iter())
-            .filter(|(_, tag)| cant_be_had(tag))
-            .map(|(name, _)| *name)
-            .collect();
-        if !missing.is_empty() {
-            println!("no registry has {missing:?}: making stand-ins, which takes some minutes");
-            let make = repository().join("tests/containers/images/make");
-            must(Command::new(make).args(&missing));
-        }
+        let script = repository().join("tests/containers/images/provide");
+        println!("{}", must(&mut Command::new(script)));
     });
 }
 
@@ -51,12 +28,32 @@ pub(crate) fn is_stand_in(tag: &str) -> bool {
 }
 
 #[test]
-fn compose_and_dockerfile_name_the_images_that_are_made_here() {
+fn compose_dockerfile_and_tests_name_the_images_that_are_provided() {
     let text = |file: &str| std::fs::read_to_string(repository().join(file)).unwrap();
     let files = text("docker-compose.yml") + &text("Dockerfile");
-    let make = text("tests/containers/images/make");
-    for (name, tag) in IMAGES {
-        assert!(name == "debian" || files.contains(tag), "{tag}");
-        assert!(make.contains(&format!(":-{tag}}}")), "{tag}");
+    let make = repository().join("tests/containers/images/make");
+    let tags = must(Command::new(make).arg("--tags"));
+    let tags: Vec<&str> = tags
+        .lines()
+        .map(|line| line.split_once(' ').unwrap().1)
+        .collect();
+    for tag in &tags {
+        assert!(
+            tag.starts_with("debian:") || files.contains(tag),
+            "{tag} is used nowhere"
+        );
+    }
+    let named = files.lines().filter_map(|line| {
+        let line = line.trim();
+        let image = line
+            .strip_prefix("image: ")
+            .or(line.strip_prefix("FROM "))?;
+        Some(image.split(' ').next().unwrap())
+    });
+    for image in named.chain([NATS, POSTGRES, JAEGER]) {
+        assert!(
+            tags.contains(&image) || image.starts_with("nats-serve:"),
+            "{image}"
+        );
     }
 }

@@ -182,7 +182,10 @@ async fn a_frozen_server_costs_each_request_its_deadline_at_most_and_heals() {
         );
         assert!(took < Duration::from_secs(3), "{took:?}");
     }
-    let failed = database.create("Eve", "eve@example.com").await.unwrap_err();
+    let failed = database
+        .create_at_once("Eve", "eve@example.com")
+        .await
+        .unwrap_err();
     assert!([Code::DeadlineExceeded, Code::Unavailable].contains(&failed.code()));
     let process = &database.stack.processes["database-1"];
     let output = process.output();

@@ -124,6 +124,7 @@ impl Trouble {
     }
 
     /// Returns what is forbidden, if anything that this process needs.
+    #[cfg(feature = "app")]
     pub(super) fn first_forbidden(&self) -> Option<String> {
         self.forbidden().first().cloned()
     }

@@ -2,12 +2,13 @@
 
 use std::{fs, process::Command};
 
-use nats_serve::traces::Trace;
+use nats_serve::traces::{self, Trace};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     engine::{compose, docker, must, repository, sh},
-    support::stack::trace_in,
+    support::eventually,
 };
 
 /// What docker-compose.yml calls the image.
@@ -149,15 +150,24 @@ impl System {
         (status, trace, reply.json().await.unwrap())
     }
 
-    /// Reads a trace from the volume of spans.
+    /// Reads a trace from the volume of spans once it has as many as expected.
     pub(crate) async fn trace(&self, id: &str, spans: usize) -> Trace {
+        eventually(&format!("{spans} spans of {id}"), async || {
+            let copy = self.spans();
+            let trace = traces::read(copy.path(), &id.parse().unwrap()).ok()?;
+            let whole = trace.rows().len() >= spans;
+            whole.then_some(trace)
+        })
+        .await
+    }
+
+    /// Copies the volume of spans, as it is now.
+    pub(crate) fn spans(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        // The command waits until the trace is there, and a copy does not.
-        self.compose(&format!("exec -T gateway nats-serve trace {id}"));
         let container = self.compose("ps -q gateway");
-        let from = format!("{}:/spans", container.trim());
+        let from = format!("{}:/spans/.", container.trim());
         docker(&["cp", &from, folder.path().to_str().unwrap()]);
-        trace_in(&folder.path().join("spans"), id, spans).await
+        folder
     }
 }
 
