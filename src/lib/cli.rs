@@ -1,10 +1,12 @@
-//! The commands: `up`, `status`, `trace`, `check`, `keys`, and the four services.
+//! The commands: `up`, `status`, `trace`, `outbox`, `check`, `keys`, and the four services.
 
 mod check;
 mod keys;
 mod nats_server;
 mod out;
+mod outbox;
 mod status;
+mod tools;
 mod trace;
 mod up;
 
@@ -49,6 +51,9 @@ enum Command {
     Trace(trace::Args),
     /// Ask a process at its ADMIN_ADDR whether it is ready; exit 0 if it is, else 1.
     Check(check::Args),
+    /// Show which mails and events are not sent yet, and have them tried again.
+    #[command(args_conflicts_with_subcommands = true)]
+    Outbox(outbox::Args),
     /// Make the keys by which NATS tells the services apart.
     Keys(keys::Args),
     /// Run the HTTP gateway.
@@ -173,6 +178,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => status::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Outbox(args) => outbox::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Gateway { common, http } => {
             let limits = http::Options::default().limits;

@@ -10,6 +10,7 @@ mod gate;
 mod inbox;
 mod nkey;
 mod peer;
+mod publish;
 mod survey;
 mod trouble;
 mod unanswered;

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::Context;
+use opentelemetry::{
+    Context,
+    context::{FutureExt, WithContext},
+};
 
 use crate::instance::random_token;
 
@@ -44,6 +47,32 @@ impl RequestScope {
     }
 }
 
+/// Runs a future under a deadline of its own: calls made in it inherit that one, and not the request's.
+///
+/// Trace and request id stay those of whoever calls this. It stops nothing when the time is up: the calls end.
+///
+/// ```
+/// # use nats_serve::*;
+/// # use std::time::{Duration, Instant};
+/// # fn later(ctx: &Ctx, work: impl Future<Output = ()> + Send + 'static) {
+/// ctx.spawn(with_deadline(Instant::now() + Duration::from_secs(15), work));
+/// # }
+/// ```
+pub fn with_deadline<F: Future>(deadline: Instant, future: F) -> WithContext<F> {
+    let current = Context::current();
+    let scope = match current.get::<RequestScope>() {
+        Some(scope) => RequestScope {
+            deadline,
+            request_id: Arc::clone(&scope.request_id),
+        },
+        None => RequestScope {
+            deadline,
+            request_id: random_token(REQUEST_ID_LENGTH).into(),
+        },
+    };
+    future.with_context(current.with_value(scope))
+}
+
 /// Keeps a caller's request id only if it is harmless in headers and logs.
 pub(crate) fn sane_request_id(id: &str) -> Option<&str> {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -53,6 +82,18 @@ pub(crate) fn sane_request_id(id: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_of_its_own_keeps_the_request() {
+        let scope = RequestScope::new(Duration::from_secs(1), Some("r1"));
+        let (given, until) = (
+            Context::new().with_value(scope.clone()),
+            Instant::now() + Duration::from_secs(9),
+        );
+        let look = async { with_deadline(until, async { RequestScope::current() }).await };
+        let seen = look.with_context(given).await.unwrap();
+        assert_eq!((until, "r1"), (seen.deadline, &*seen.request_id));
+    }
 
     #[test]
     fn only_harmless_request_ids_are_kept() {

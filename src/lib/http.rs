@@ -6,6 +6,7 @@
 //! whoever watches processes how this one fares.
 
 mod admin;
+mod caller;
 mod deadline;
 mod edge;
 mod json;
@@ -18,6 +19,7 @@ mod slot;
 mod tokens;
 
 pub use admin::Admin;
+pub use caller::Caller;
 pub use edge::{Edge, Options, TrustTraceparent};
 pub use json::Json;
 pub use serve::serve;

@@ -79,6 +79,7 @@ pub mod telemetry;
 pub mod traces;
 
 pub use client::Client;
+pub use context::with_deadline;
 pub use health::{Health, Report};
 pub use instance::Instance;
 pub use operation::{Operation, Service};

@@ -144,6 +144,7 @@ pub struct Status {
     code: Code,
     message: Cow<'static, str>,
     fields: Vec<FieldError>,
+    is_worth_repeating: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
     unanswered: Option<Unanswered>,
 }
@@ -155,6 +156,7 @@ impl Status {
             code,
             message: message.into(),
             fields: Vec::new(),
+            is_worth_repeating: false,
             source: None,
             unanswered: None,
         }
@@ -186,6 +188,14 @@ impl Status {
     /// Hides a bug behind a neutral message; the cause goes to the log of this process.
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Code::Internal, "internal error").with_source(source)
+    }
+
+    /// Says that the same request may succeed a moment later although its code does not: a conflict with what
+    /// is still under way. The edge answers with `Retry-After`; no caller repeats it by itself.
+    #[must_use]
+    pub fn worth_repeating(mut self) -> Self {
+        self.is_worth_repeating = true;
+        self
     }
 
     /// Attaches the cause. It is logged here, once, and never crosses the wire.
@@ -227,7 +237,7 @@ impl Status {
     /// Tells whether the same request may succeed a moment later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        self.code.is_retryable()
+        self.code.is_retryable() || self.is_worth_repeating
     }
 
     /// Encodes the part that crosses the wire.
@@ -236,6 +246,7 @@ impl Status {
             code: self.code.as_str(),
             message: &self.message,
             errors: &self.fields,
+            retryable: self.is_worth_repeating,
         };
         serde_json::to_vec(&wire).unwrap_or_default()
     }
@@ -245,6 +256,7 @@ impl Status {
         match serde_json::from_slice::<Wire>(body) {
             Ok(wire) => Self {
                 fields: wire.errors,
+                is_worth_repeating: wire.retryable,
                 ..Self::new(Code::from_wire(&wire.code), wire.message)
             },
             Err(_) => Self::new(Code::Internal, fallback.to_owned()),
@@ -272,6 +284,8 @@ struct WireRef<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retryable: bool,
 }
 
 #[derive(Deserialize)]
@@ -281,6 +295,8 @@ struct Wire {
     message: String,
     #[serde(default)]
     errors: Vec<FieldError>,
+    #[serde(default)]
+    retryable: bool,
 }
 
 #[cfg(test)]
@@ -325,6 +341,14 @@ mod tests {
         let read = Status::from_wire(&sent.to_wire(), "");
         assert_eq!(sent.fields(), read.fields());
         assert_eq!(Code::Invalid, read.code());
+    }
+
+    #[test]
+    fn a_conflict_with_what_is_under_way_survives_the_wire() {
+        let sent = Status::conflict("still running").worth_repeating();
+        assert!(Status::from_wire(&sent.to_wire(), "").is_retryable());
+        let final_one = Status::conflict("taken");
+        assert!(!Status::from_wire(&final_one.to_wire(), "").is_retryable());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod processor;
 pub(crate) mod propagation;
 pub(crate) mod spans;
 mod trouble;
+mod unrecorded;
 
 use std::{
     any::Any,
@@ -38,6 +39,7 @@ use tracing_subscriber::{
 use lines::Lines;
 pub use otlp::Protocol;
 use processor::Processor;
+pub use unrecorded::unrecorded;
 
 use crate::Instance;
 

@@ -150,19 +150,6 @@ async fn no_mail_goes_out_for_a_registration_that_the_database_never_answered() 
 }
 
 #[tokio::test]
-async fn a_user_is_registered_while_the_notification_service_is_away() {
-    let mut stack = Stack::start().await;
-    stack.leave("notification-service").await;
-    let registered = stack.register("David", "david@example.com").await;
-    assert_eq!(201, registered.status, "{}", registered.body);
-    assert_eq!(
-        "failed",
-        registered.json()["data"]["notification"]["status"]
-    );
-    assert_eq!(200, stack.get("/user/4").await.status);
-}
-
-#[tokio::test]
 async fn database_and_mail_are_called_at_the_same_time() {
     let stack = Stack::with(&[("SIMULATED_LATENCY", "on")]).await;
     let started = Instant::now();

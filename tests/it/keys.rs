@@ -47,7 +47,14 @@ async fn the_keys_command_shows_what_it_made_and_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let (good, said) = process::run(folder.path(), &["keys", "--dir", "here"], &[]);
     assert!(good, "{said}");
-    for name in ["gateway", "user", "database", "notification", "tools"] {
+    for name in [
+        "gateway",
+        "user",
+        "database",
+        "notification",
+        "tools",
+        "events",
+    ] {
         let file = format!("here/{name}.nk");
         assert!(said.contains(&format!("made {file}\n")), "{said}");
         let seed = fs::read_to_string(folder.path().join(&file)).unwrap();

@@ -18,6 +18,7 @@ mod leaving;
 mod permissions;
 mod problems;
 mod refusals;
+mod registrations;
 mod runtime;
 mod scaling;
 mod start_order;

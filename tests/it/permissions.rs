@@ -151,10 +151,16 @@ async fn a_stolen_key_of_tools_finds_services_and_calls_none() {
         "svc.user.get_user_profile",
         "inst.user.u1.get_user_profile",
         "gate.user.u1.00ff",
+        "svc.database.get_user",
+        "svc.database.create_user",
+        "svc.database.settle_mail",
+        "inst.database.d1.create_user",
+        "evt.user.registered",
     ] {
         thief.cant_publish(subject).await;
     }
     thief.cant_subscribe("svc.user.*", Some("user")).await;
+    thief.cant_subscribe("evt.>", None).await;
 
     // As the `nats` tool does it with `--inbox-prefix _INBOX.tools`.
     let inbox = thief.nats.new_inbox();
@@ -165,6 +171,24 @@ async fn a_stolen_key_of_tools_finds_services_and_calls_none() {
         let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
         assert!(answer.unwrap().unwrap().payload.starts_with(b"{"));
     }
+    assert!(thief.refusals.is_empty(), "what it may do is not refused");
+}
+
+#[tokio::test]
+async fn a_stolen_key_of_events_hears_them_and_nothing_else() {
+    let nats = Server::start_secured().await;
+    let mut thief = Thief::with_key_of("events", &nats).await;
+    for subject in ["evt.user.registered", "svc.user.register_user", "$SRV.PING"] {
+        thief.cant_publish(subject).await;
+    }
+    for subject in ["svc.>", "_INBOX.>", "gate.>", "$SRV.>", ">"] {
+        thief.cant_subscribe(subject, None).await;
+    }
+    for group in ["mailing-list", "billing"] {
+        let listens = thief.nats.queue_subscribe("evt.>", group.to_owned()).await;
+        listens.unwrap();
+    }
+    thief.nats.flush().await.unwrap();
     assert!(thief.refusals.is_empty(), "what it may do is not refused");
 }
 
@@ -373,10 +397,14 @@ async fn a_service_that_may_not_ask_at_gates_says_so_and_is_not_ready() {
     let mut stack = Stack::on(nats, &[]).await;
     let registered = stack.register("David", "david@example.com").await;
     assert_eq!(201, registered.status, "{}", registered.body);
-    // At once, and not when the time is up: silence is an abort.
     let notification = &registered.json()["data"]["notification"];
-    assert_eq!("aborted", notification["status"], "{notification}");
+    assert_eq!("queued", notification["status"], "{notification}");
     assert!(stack.mails().is_empty());
+    // Silence is an abort; the relay knows that the user is committed, and asks nobody.
+    eventually("the mail", async || {
+        (stack.mails().len() == 1).then_some(())
+    })
+    .await;
     let process = stack.processes.get_mut("notification-service").unwrap();
     process.says("NATS forbids publishing to gate.user.").await;
     let output = process.output();

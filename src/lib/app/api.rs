@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod notification;
+pub mod outbox;
 pub mod user;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,19 @@ pub struct User {
     pub name: String,
     /// As it was given; compared in lower case.
     pub email: String,
+}
+
+/// Makes a registration that is repeated the same one.
+///
+/// It holds nothing that a caller wrote: both texts are SHA-256 in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Of who calls, what route, and the `Idempotency-Key`.
+    pub id: String,
+    /// Of the body: one key stands for one body.
+    pub body: String,
+    /// How long a repetition is known as one, in seconds.
+    pub keep_s: u32,
 }
 
 #[cfg(test)]

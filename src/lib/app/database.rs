@@ -1,22 +1,35 @@
 //! The database service: operations over a store.
 
+mod announce;
 mod postgres;
+mod relay;
 mod sqlite;
 mod store;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use opentelemetry::{Context, trace::TraceContextExt};
 
 use super::{
-    api::database::{CreateUser, CreateUserRequest, GetUser, GetUserRequest},
+    api::{
+        database::{CreateUser, CreateUserRequest, GetUser, GetUserRequest},
+        outbox::{
+            Kind, ListOutbox, ListOutboxRequest, Retried, RetryOutbox, RetryOutboxRequest,
+            SettleMail, SettleMailRequest,
+        },
+    },
     config::{self, state},
     process::Process,
 };
-use crate::Replica;
+use crate::{Ctx, Replica, telemetry::propagation::traceparent};
 use postgres::Postgres;
+use relay::Relay;
 use sqlite::Sqlite;
-use store::Store;
+use store::{NewUser, Settled, Store, Stored};
+
+/// Entries of the outbox that are listed at a time; a reply has room for them.
+const MAX_LISTED: u32 = 200;
 
 /// What reading and writing a user took in the application that this one answers.
 const SIMULATED_READ: Duration = Duration::from_millis(100);
@@ -67,10 +80,26 @@ async fn serve_from<S: Store>(
         let store = probed.clone();
         async move { store.probe().await }
     });
+    let relay = Relay::new(process, store.clone());
+    let replica = replica(process, &store, &relay);
+    // Whoever cannot serve shall not relay either.
+    let serving = async {
+        let served = process.serve(replica).await;
+        process.shutdown.request();
+        served
+    };
+    let (served, ()) = tokio::join!(serving, relay.run(&process.shutdown));
+    store.close().await;
+    served
+}
+
+fn replica<S: Store>(process: &Process, store: &S, relay: &Relay<S>) -> Replica {
     let latency = process.latency;
-    let reading = store.clone();
-    let writing = store.clone();
-    let replica = Replica::new(&process.client)
+    let instance = process.client.instance().id().to_owned();
+    let (reading, writing, announcing) = (store.clone(), store.clone(), relay.clone());
+    let (settling, listing, retrying, due) =
+        (store.clone(), store.clone(), store.clone(), relay.clone());
+    Replica::new(&process.client)
         .handle::<GetUser>(move |_ctx, request: GetUserRequest| {
             let store = reading.clone();
             async move {
@@ -78,14 +107,51 @@ async fn serve_from<S: Store>(
                 store.user(&request.user_id).await
             }
         })
-        .handle::<CreateUser>(move |_ctx, request: CreateUserRequest| {
-            let store = writing.clone();
+        .handle::<CreateUser>(move |ctx: Ctx, mut request: CreateUserRequest| {
+            let (store, relay) = (writing.clone(), announcing.clone());
+            let publisher = instance.clone();
             async move {
                 latency.simulate(SIMULATED_WRITE).await;
-                store.create(&request.name, &request.email).await
+                request.is_repeated |= ctx.attempt() > 1;
+                let traceparent =
+                    Context::map_current(|current| traceparent(current.span().span_context()));
+                let new = NewUser {
+                    request,
+                    publisher,
+                    traceparent,
+                };
+                let Stored { created, is_new } = store.create(new).await?;
+                if is_new {
+                    ctx.spawn(relay.announce(&created));
+                }
+                Ok(created)
             }
-        });
-    process.serve(replica).await?;
-    store.close().await;
-    Ok(())
+        })
+        .handle::<SettleMail>(move |_ctx, request: SettleMailRequest| {
+            let store = settling.clone();
+            async move {
+                let settled = Settled {
+                    registration_id: request.registration_id,
+                    kind: Kind::Mail,
+                    holder: request.holder,
+                    outcome: request.outcome,
+                };
+                store.settle(settled).await
+            }
+        })
+        .handle::<ListOutbox>(move |_ctx, request: ListOutboxRequest| {
+            let store = listing.clone();
+            async move {
+                let at_most = request.limit.min(MAX_LISTED);
+                store.outbox(request.failed, at_most).await
+            }
+        })
+        .handle::<RetryOutbox>(move |_ctx, request: RetryOutboxRequest| {
+            let (store, relay) = (retrying.clone(), due.clone());
+            async move {
+                let entries = store.retry(request.registration_id).await?;
+                relay.look_now();
+                Ok(Retried { entries })
+            }
+        })
 }

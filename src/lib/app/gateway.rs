@@ -1,6 +1,7 @@
 //! The gateway: HTTP in, operations out.
 
 mod bodies;
+mod key;
 mod routes;
 
 use anyhow::Context as _;

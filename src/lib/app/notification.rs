@@ -4,7 +4,10 @@ mod folder;
 mod mailer;
 mod smtp;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use lettre::{
@@ -12,13 +15,15 @@ use lettre::{
     address::Envelope,
     message::{Mailbox, header::ContentType},
 };
+use opentelemetry::KeyValue;
+use tokio::time::timeout;
 
 use super::{
     api::notification::{MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest},
     config::{self, state},
     process::{Latency, Process},
 };
-use crate::{Client, FieldError, Replica, Status, client::Verdict};
+use crate::{Client, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
 use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
@@ -53,46 +58,79 @@ async fn serve_by<M: Mailer>(
     let sender = Arc::new(Sender {
         client: process.client.clone(),
         mailer,
+        patience: settings.mail_timeout,
         from: settings.from.clone(),
         latency: process.latency,
     });
-    let replica = Replica::new(&process.client).handle::<SendWelcomeEmail>(move |_ctx, request| {
-        let sender = Arc::clone(&sender);
-        async move { sender.welcome(request).await }
-    });
+    let replica =
+        Replica::new(&process.client).handle::<SendWelcomeEmail>(move |ctx: Ctx, request| {
+            let sender = Arc::clone(&sender);
+            async move { sender.welcome(&ctx, request).await }
+        });
     process.serve(replica).await
 }
 
 struct Sender<M> {
     client: Client,
     mailer: M,
+    /// How long sending one mail may take.
+    patience: Duration,
     from: Mailbox,
     latency: Latency,
 }
 
 impl<M: Mailer> Sender<M> {
     /// Does all that can be done before the point of no return, then asks the gate.
-    async fn welcome(&self, request: SendWelcomeEmailRequest) -> Result<Notification, Status> {
+    async fn welcome(
+        &self,
+        ctx: &Ctx,
+        request: SendWelcomeEmailRequest,
+    ) -> Result<Notification, Status> {
         let greeting = format!("Welcome {}! Thanks for joining our service.", request.name);
         let id = Id::parse(&request.registration_id)?;
         let mail = self.compose(&id, &request, greeting.clone())?;
         let prepared = self.mailer.prepare(&id, &mail).await?;
         self.latency.simulate(SIMULATED_SEND).await;
-        let (status, message) = match self.client.ask(&request.gate).await {
-            Verdict::Proceed { .. } => match prepared.send().await? {
+        let (status, message) = if self.may_send(ctx, &request).await {
+            match prepared.send().await? {
                 Sent::Accepted => (MailStatus::Sent, greeting),
                 Sent::Refused => (
                     MailStatus::Failed,
                     "The welcome mail could not be sent.".to_owned(),
                 ),
-            },
-            Verdict::Abort => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
+            }
+        } else {
+            (MailStatus::Aborted, "The mail was not sent.".to_owned())
         };
         Ok(Notification {
             status,
             message,
             recipient: request.email,
         })
+    }
+
+    /// Asks the gate, if there is one, and sees that there is time enough: from then on somebody else may send it.
+    ///
+    /// A process that was frozen meanwhile finds that there is none.
+    async fn may_send(&self, ctx: &Ctx, request: &SendWelcomeEmailRequest) -> bool {
+        let mut until = ctx.deadline();
+        if let Some(gate) = &request.gate {
+            let asked = Instant::now();
+            let wait = Duration::from_millis(request.gate_wait_ms);
+            let verdict = timeout(wait, self.client.ask(gate)).await;
+            let (word, proceeds) = match verdict {
+                Ok(Verdict::Proceed { time_left }) => {
+                    until = until.min(asked + time_left);
+                    ("proceed", true)
+                }
+                Ok(Verdict::Abort) | Err(_) => ("abort", false),
+            };
+            spans::event("gate", vec![KeyValue::new("verdict", word)]);
+            if !proceeds {
+                return false;
+            }
+        }
+        until.saturating_duration_since(Instant::now()) > self.patience
     }
 
     fn compose(

@@ -29,13 +29,17 @@ use crate::{
 /// People and their tools; replies come to `_INBOX.tools.>`.
 pub(super) const TOOLS: Service = Service::new("tools");
 
+/// Whoever listens to events: other teams' processes.
+const EVENTS: Service = Service::new("events");
+
 /// Everybody that nats/nats-server.conf knows.
-const HOLDERS: [Service; 5] = [
+const HOLDERS: [Service; 6] = [
     api::GATEWAY,
     api::user::USER,
     api::database::DATABASE,
     api::notification::NOTIFICATION,
     TOOLS,
+    EVENTS,
 ];
 
 /// The public keys, in a file that nats/nats-server.conf includes.

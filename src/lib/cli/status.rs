@@ -9,16 +9,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{
-    Client, Instance, Shutdown,
-    app::config,
-    client::{ServiceStats, without_credentials},
-};
+use crate::{Client, Shutdown, app::config, client::ServiceStats};
 use table::table;
 
-use super::{keys::TOOLS, out};
+use super::{out, tools};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SURVEY: Duration = Duration::from_secs(1);
 /// Shortest pause between two looks: each asks every replica.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -52,35 +47,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("the async runtime can't be started")?;
     runtime.block_on(async {
-        let options = args.nats.options(TOOLS)?;
-        let url = without_credentials(&options.url);
-        let client = connect(&args.nats, options, &url).await?;
+        let (client, url) = tools::connect(&args.nats).await?;
         match args.watch {
             Some(pause) => watch(args, &client, &url, pause.max(MIN_PAUSE)).await,
             None => once(args, &client).await,
         }
     })
-}
-
-async fn connect(
-    nats: &config::Nats,
-    options: crate::client::Options,
-    url: &str,
-) -> anyhow::Result<Client> {
-    let client = Client::connect(&Instance::new(TOOLS), options).await?;
-    let ready = tokio::time::timeout(CONNECT_TIMEOUT, client.ready()).await;
-    if ready.is_err() {
-        if client.is_refused() {
-            bail!(
-                "NATS at {url} refuses us; set NATS_NKEY_FILE to the nkey of `tools`, or to the folder that it is in"
-            );
-        }
-        if nats.is_of_a_system_that_stopped() {
-            bail!(config::STOPPED);
-        }
-        bail!("NATS does not answer at {url}; is the system running?");
-    }
-    Ok(client)
 }
 
 async fn once(args: &Args, client: &Client) -> anyhow::Result<()> {

@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// Returns how long whoever runs this may wait.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         RequestScope::current().map_or(self.shared.options.request_timeout, |scope| {
             scope.remaining()
         })

@@ -15,7 +15,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Edge, TrustTraceparent, deadline, problem,
+    Caller, Edge, TrustTraceparent, deadline, problem,
     tokens::{self, Shown},
 };
 use crate::{
@@ -29,7 +29,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What nginx made the custom: no status was sent, for nobody was there.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let options = &edge.shared.options;
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
     if asks && options.probes.contains(&request.uri().path()) {
@@ -67,9 +67,13 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         arrived,
         answered: false,
     };
-    let refused = shown.filter(|shown| {
-        *shown != Shown::AKnownToken && !options.open.contains(&request.uri().path())
-    });
+    let refused = match shown {
+        Some(Shown::AKnownToken(digest)) => {
+            request.extensions_mut().insert(Caller::with_digest(digest));
+            None
+        }
+        shown => shown.filter(|_| !options.open.contains(&request.uri().path())),
+    };
     let answer = async {
         match refused {
             Some(shown) => tokens::refusal(shown),
@@ -145,7 +149,7 @@ fn callers_trace(
     let given = text(headers, &TRACEPARENT).and_then(|parent| propagation::parse(parent, ""));
     let is_trusted = match trust {
         TrustTraceparent::Always => true,
-        TrustTraceparent::Authenticated => shown == Some(Shown::AKnownToken),
+        TrustTraceparent::Authenticated => matches!(shown, Some(Shown::AKnownToken(_))),
         TrustTraceparent::Never => false,
     };
     match is_trusted {

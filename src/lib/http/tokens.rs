@@ -74,7 +74,8 @@ pub enum TokensError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
     Nothing,
-    AKnownToken,
+    /// With its digest.
+    AKnownToken([u8; 32]),
     SomethingElse,
 }
 
@@ -101,16 +102,19 @@ impl Tokens {
         let bytes = given.as_bytes();
         let is_bearer = |scheme: &[u8]| scheme.eq_ignore_ascii_case(b"bearer ");
         match bytes.split_at_checked(b"bearer ".len()) {
-            Some((scheme, token)) if is_bearer(scheme) && self.knows(token.trim_ascii()) => {
-                Shown::AKnownToken
+            Some((scheme, token)) if is_bearer(scheme) => {
+                let digest = digest(token.trim_ascii());
+                match self.knows(digest) {
+                    true => Shown::AKnownToken(digest),
+                    false => Shown::SomethingElse,
+                }
             }
             _ => Shown::SomethingElse,
         }
     }
 
     /// Compares with every token, whether one has matched or not.
-    fn knows(&self, token: &[u8]) -> bool {
-        let given = digest(token);
+    fn knows(&self, given: [u8; 32]) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let found = known
             .iter()
@@ -241,12 +245,14 @@ mod tests {
         let tokens = Tokens::from_file(&file).await.unwrap();
         assert_eq!(Shown::Nothing, tokens.shown_by(&HeaderMap::new()));
         for good in [
-            format!("Bearer {ONE}"),
-            format!("bearer {TWO}"),
-            format!("BEARER   {TWO} "),
+            ("Bearer", ONE, ""),
+            ("bearer", TWO, ""),
+            ("BEARER  ", TWO, " "),
         ] {
+            let (scheme, token, end) = good;
+            let good = format!("{scheme} {token}{end}");
             assert_eq!(
-                Shown::AKnownToken,
+                Shown::AKnownToken(digest(token.as_bytes())),
                 shown(&tokens, good.as_bytes()),
                 "{good}"
             );
@@ -293,18 +299,18 @@ mod tests {
         let tokens = Tokens::from_file(&file).await.unwrap();
         let knows = async |token: &str, expected: bool| {
             let until = tokio::time::Instant::now() + LOOK_EVERY * 10;
-            while tokens.knows(token.as_bytes()) != expected {
+            while tokens.knows(digest(token.as_bytes())) != expected {
                 assert!(tokio::time::Instant::now() < until, "{token} {expected}");
                 sleep(LOOK_EVERY / 10).await;
             }
         };
         fs::write(&file, format!("{ONE}\n{TWO}")).unwrap();
         knows(TWO, true).await;
-        assert!(tokens.knows(ONE.as_bytes()));
+        assert!(tokens.knows(digest(ONE.as_bytes())));
         fs::write(&file, TWO).unwrap();
         knows(ONE, false).await;
         fs::write(&file, format!("{ONE}\nshort")).unwrap();
         sleep(LOOK_EVERY * 2).await;
-        assert!(tokens.knows(TWO.as_bytes()) && !tokens.knows(ONE.as_bytes()));
+        assert!(tokens.knows(digest(TWO.as_bytes())) && !tokens.knows(digest(ONE.as_bytes())));
     }
 }

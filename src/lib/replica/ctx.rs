@@ -50,7 +50,8 @@ impl Ctx {
 
     /// Runs a task that outlives the handler, inside the request's span and deadline.
     ///
-    /// A bare `tokio::spawn` would lose both. A replica that leaves waits for the task as it waits
+    /// A bare `tokio::spawn` would lose both. What goes on when the answer has been given wants a deadline of its
+    /// own: wrap it in [`with_deadline`](crate::with_deadline). A replica that leaves waits for the task as it waits
     /// for handlers, so it must end: nothing stops it at the deadline.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

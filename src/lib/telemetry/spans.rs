@@ -11,7 +11,9 @@ use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
 use opentelemetry::{
     Context, KeyValue, Value, global,
-    trace::{SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt, Tracer},
+    trace::{
+        Link, SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt, Tracer,
+    },
 };
 
 use opentelemetry_sdk::trace::SdkTracer;
@@ -135,6 +137,20 @@ pub(crate) fn answered(span: &Context, replica: &str, attempt: u32, queue_wait: 
         span.set_attribute(attribute(names::ATTEMPT, i64::from(attempt)));
         span.set_attribute(attribute(names::QUEUE_WAIT_MS, milliseconds(queue_wait)));
     }
+}
+
+/// Starts a trace that another one is the reason of: work that was left over.
+#[cfg(feature = "app")]
+pub(crate) fn left_over(name: &'static str, reason: Option<SpanContext>) -> Context {
+    let mut builder = SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
+    builder.links = reason.map(|reason| vec![Link::with_context(reason)]);
+    begin(builder, &Context::new())
+}
+
+/// Notes a moment in the current span.
+#[cfg(feature = "app")]
+pub(crate) fn event(name: &'static str, attributes: Vec<KeyValue>) {
+    Context::map_current(|current| current.span().add_event(name, attributes));
 }
 
 /// Notes an attempt that brought no answer.

@@ -1,12 +1,15 @@
 //! What every store promises, whatever its kind: asked through the database service, of real processes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::future::join_all;
 use nats_serve::{
     Client, Code, Status,
     app::api::{
-        User,
+        Key, User,
         database::{CreateUser, CreateUserRequest, GetUser, GetUserRequest, UserRecord},
     },
 };
@@ -74,13 +77,30 @@ impl Database {
     }
 
     pub(crate) async fn create_at_once(&self, name: &str, email: &str) -> Result<User, Status> {
-        let request = CreateUserRequest {
-            name: name.to_owned(),
-            email: email.to_owned(),
-        };
-        self.client.call::<CreateUser>(&request).await
+        let request = request(name, email);
+        let created = self.client.call::<CreateUser>(&request).await;
+        created.map(|created| created.user)
     }
 }
+
+/// Asks for a user with a key of its own, and a mail that nobody will send before the lease is over.
+fn request(name: &str, email: &str) -> CreateUserRequest {
+    let one = NEXT.fetch_add(1, Ordering::Relaxed);
+    CreateUserRequest {
+        name: name.to_owned(),
+        email: email.to_owned(),
+        key: Key {
+            id: format!("key-{one}"),
+            body: format!("{name} {email}"),
+            keep_s: 3600,
+        },
+        registration_id: format!("registration-{one}"),
+        holder: format!("holder-{one}"),
+        is_repeated: false,
+    }
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 async fn the_first_users_are_there_and_ids_are_numbers(store: Database) {
     for (id, name) in [("1", "Alice"), ("2", "Bob"), ("3", "Charlie")] {

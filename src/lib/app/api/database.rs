@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::User;
+use super::{Key, User, outbox::Delivery};
 use crate::{Operation, Service};
 
 /// Users, kept.
@@ -56,22 +56,50 @@ impl Operation for GetUser {
     type Reply = UserRecord;
 }
 
-/// Stores a new user. An address that is taken is a `conflict`.
+/// Stores a new user, with the key by which a repetition is known and what the outbox is to send, at once.
+///
+/// A repetition is answered with what the first one stored. An address that another registration has is a
+/// `conflict`, a key that stands for another body `invalid`.
 #[derive(Debug)]
 pub struct CreateUser;
 
 /// Asks for a new row.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CreateUserRequest {
     /// As it was given.
     pub name: String,
     /// As it was given.
     pub email: String,
+    /// What makes a repetition one.
+    pub key: Key,
+    /// One value an HTTP request, however often it is attempted; the mail's Message-ID is made of it.
+    pub registration_id: String,
+    /// Who may send the mail for [`LEASE`](super::outbox::LEASE) from the commit on.
+    pub holder: String,
+    /// Whether it is, or may be, another attempt on the same registration.
+    pub is_repeated: bool,
+}
+
+/// A user that is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// The user.
+    pub user: User,
+    /// When, in milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// That of the request that created it.
+    pub registration_id: String,
+    /// Where the welcome mail is.
+    pub mail: Delivery,
+    /// How much longer `holder` may send the mail; `None` if somebody else has it, or nobody needs to.
+    pub lease_ms: Option<u64>,
 }
 
 impl Operation for CreateUser {
     const SERVICE: Service = DATABASE;
     const NAME: &'static str = "create_user";
+    /// By its key.
+    const IDEMPOTENT: bool = true;
     type Request = CreateUserRequest;
-    type Reply = User;
+    type Reply = Created;
 }

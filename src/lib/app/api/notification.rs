@@ -10,6 +10,9 @@ pub const NOTIFICATION: Service = Service::new("notification-service")
     .with_deployment("NotificationService");
 
 /// Prepares a welcome mail, asks the gate, and sends it if the gate says so.
+///
+/// It is begun to be sent only if there is time for it, by the gate's word and the call's deadline: whoever else
+/// may send it after that shall find that it is sent, or is not.
 #[derive(Debug)]
 pub struct SendWelcomeEmail;
 
@@ -22,8 +25,11 @@ pub struct SendWelcomeEmailRequest {
     pub name: String,
     /// Where to.
     pub email: String,
-    /// Who says whether the user exists by now.
-    pub gate: GateAddress,
+    /// Who says whether the user exists by now; `None` if it does.
+    pub gate: Option<GateAddress>,
+    /// How long to wait at the gate, in milliseconds.
+    #[serde(default)]
+    pub gate_wait_ms: u64,
 }
 
 /// How a mail went.
@@ -47,7 +53,7 @@ pub enum MailStatus {
     Queued,
     /// It could not be sent.
     Failed,
-    /// The gate said no: the registration did not happen.
+    /// It was not sent: the gate said no, or too late.
     Aborted,
 }
 

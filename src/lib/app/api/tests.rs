@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     database::{CreateUser, GetUser},
     notification::SendWelcomeEmail,
+    outbox::{ListOutbox, RetryOutbox, SettleMail},
     user::{GetUserProfile, RegisterUser},
 };
 use crate::{Operation, operation::Names};
@@ -24,21 +25,39 @@ fn check<O: Operation>(subject: &str, request: &str, reply: &str) {
 
 const USER: &str = r#"{"id":"4","name":"David","email":"david@example.com"}"#;
 const PROFILE: &str = r#"{"last_login":null,"preferences":{"theme":"dark","notifications":true}}"#;
+const KEY: &str = r#"{"id":"ab","body":"cd","keep_s":86400}"#;
 const MAIL: &str = r#"{"status":"sent","message":"Welcome!","recipient":"david@example.com"}"#;
 
 #[test]
 fn the_contracts_are_on_the_wire_as_they_were() {
     let record = format!(r#"{{"user":{USER},"profile_data":{PROFILE}}}"#);
     let asked = r#"{"user_id":"4"}"#;
-    let new = r#"{"name":"David","email":"david@example.com"}"#;
-    let registered =
-        format!(r#"{{"user":{USER},"notification":{MAIL},"registration_complete":true}}"#);
-    let mail = r#"{"registration_id":"r1","name":"David","email":"david@example.com","gate":"gate.user.u1.00ff"}"#;
+    let new = format!(
+        r#"{{"name":"David","email":"david@example.com","key":{KEY},"registration_id":"r1"}}"#
+    );
+    let registered = format!(
+        r#"{{"user":{USER},"notification":{MAIL},"registration_complete":true,"created_at_ms":1,"is_replayed":false}}"#
+    );
+    let stored = format!(
+        r#"{{"name":"David","email":"david@example.com","key":{KEY},"registration_id":"r1","holder":"h1","is_repeated":false}}"#
+    );
+    let created = format!(
+        r#"{{"user":{USER},"created_at_ms":1,"registration_id":"r1","mail":"pending","lease_ms":15000}}"#
+    );
+    let mail = r#"{"registration_id":"r1","name":"David","email":"david@example.com","gate":"gate.user.u1.00ff","gate_wait_ms":2000}"#;
+    let settled = r#"{"registration_id":"r1","holder":"h1","outcome":"later"}"#;
+    let entry = r#"{"registration_id":"r1","kind":"mail","user_id":"4","delivery":"failed","tries":8,"due_in_ms":-5,"is_leased":false,"created_at_ms":1}"#;
+    let outbox = format!(r#"{{"entries":[{entry}],"pending":0,"failed":1}}"#);
 
     check::<GetUserProfile>("svc.user.get_user_profile", asked, &record);
-    check::<RegisterUser>("svc.user.register_user", new, &registered);
+    check::<RegisterUser>("svc.user.register_user", &new, &registered);
     check::<GetUser>("svc.database.get_user", asked, &record);
-    check::<CreateUser>("svc.database.create_user", new, USER);
+    check::<CreateUser>("svc.database.create_user", &stored, &created);
+    check::<SettleMail>("svc.database.settle_mail", settled, "null");
+    let list = r#"{"failed":true,"limit":50}"#;
+    check::<ListOutbox>("svc.database.list_outbox", list, &outbox);
+    let retry = r#"{"registration_id":null}"#;
+    check::<RetryOutbox>("svc.database.retry_outbox", retry, r#"{"entries":1}"#);
     check::<SendWelcomeEmail>("svc.notification.send_welcome_email", mail, MAIL);
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{User, database::ProfileData, notification::Notification};
+use super::{Key, User, database::ProfileData, notification::Notification};
 use crate::{Operation, Service};
 
 /// Profiles and registration.
@@ -38,7 +38,7 @@ impl Operation for GetUserProfile {
     type Reply = Profile;
 }
 
-/// Creates a user and welcomes them by mail.
+/// Creates a user and welcomes them by mail; a repetition is answered like the first.
 #[derive(Debug)]
 pub struct RegisterUser;
 
@@ -49,6 +49,10 @@ pub struct RegisterUserRequest {
     pub name: String,
     /// An address that no other user has.
     pub email: String,
+    /// What makes a repetition one.
+    pub key: Key,
+    /// One value an HTTP request, however often it is attempted.
+    pub registration_id: String,
 }
 
 /// A user that now exists, and how the welcome mail went.
@@ -60,11 +64,17 @@ pub struct Registration {
     pub notification: Notification,
     /// Always `true`: there is no registration without a committed user.
     pub registration_complete: bool,
+    /// When the user was committed, in milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// Whether another request has created the user, with the same key.
+    pub is_replayed: bool,
 }
 
 impl Operation for RegisterUser {
     const SERVICE: Service = USER;
     const NAME: &'static str = "register_user";
+    /// By its key.
+    const IDEMPOTENT: bool = true;
     type Request = RegisterUserRequest;
     type Reply = Registration;
 }

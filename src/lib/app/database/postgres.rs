@@ -3,6 +3,8 @@
 //! Nothing here waits without a bound. A connection that is given up on in the middle of a question is
 //! closed, because a pool that takes it back waits for the rest of the answer, however long that takes.
 
+mod outbox;
+mod registrations;
 mod trouble;
 
 use std::{str::FromStr, time::Duration};
@@ -17,15 +19,19 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use super::store::{Store, normalised, number, taken, unknown};
+use super::store::{
+    NewUser, Settled, Store, Stored, Taken, number, other_body, taken, under_way, unknown,
+};
 use crate::{
     Health, Status,
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
+        outbox::Outbox,
     },
 };
-use trouble::{is_away, status, words};
+use registrations::{Registered, register};
+use trouble::{is_away, is_locked, status, words};
 
 /// How long a request waits for a connection, new or free.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,9 +40,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the tables may take, another process's work on them included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
-/// The server gives up by itself what nobody waits for any more: no request may take longer.
-const SERVER_TIMEOUTS: &str =
-    "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'";
+/// The server gives up by itself what nobody waits for any more: no request may take longer. What another
+/// transaction is about to store is waited for a second.
+const SERVER_TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '1s';
+    SET idle_in_transaction_session_timeout = '30s'";
 /// Pauses between two looks at a server that is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -120,19 +127,15 @@ impl Postgres {
         row?.as_ref().map(record).transpose()
     }
 
-    async fn insert(&self, name: &str, email: &str) -> Result<Option<i64>, sqlx::Error> {
+    /// Does something on a connection that nobody else has meanwhile.
+    async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
         let mut borrowed = self.borrow().await?;
-        let row = sqlx::query(
-            "INSERT INTO users (name, email, email_normalised) VALUES ($1, $2, $3)
-             ON CONFLICT (email_normalised) DO NOTHING RETURNING id",
-        )
-        .bind(name)
-        .bind(email)
-        .bind(normalised(email))
-        .fetch_optional(&mut *borrowed.connection)
-        .await;
+        let done = work(&mut borrowed.connection).await;
         borrowed.answered();
-        row?.map(|row| row.try_get("id")).transpose()
+        done
     }
 
     async fn look(&self) -> Result<(), sqlx::Error> {
@@ -150,14 +153,45 @@ impl Store for Postgres {
         record.map_err(|error| status(&error))?.ok_or_else(unknown)
     }
 
-    async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
-        let id = self.insert(name, email).await;
-        let id = id.map_err(|error| status(&error))?.ok_or_else(taken)?;
-        Ok(User {
-            id: id.to_string(),
-            name: name.to_owned(),
-            email: email.to_owned(),
-        })
+    async fn create(&self, new: NewUser) -> Result<Stored, Status> {
+        let done = self.with(async |connection| register(connection, &new).await);
+        match done.await {
+            Ok(Registered::Stored(stored)) => Ok(stored),
+            Ok(Registered::EmailTaken) => Err(taken()),
+            Ok(Registered::OtherBody) => Err(other_body()),
+            // Somebody who asks for the first time is not told of what our own other attempt holds.
+            Err(error) if is_locked(&error) && !new.request.is_repeated => {
+                Err(under_way().with_source(words(&error)))
+            }
+            Err(error) => Err(status(&error)),
+        }
+    }
+
+    async fn take(&self, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
+        let taken = self.with(async |connection| outbox::take(connection, holder, at_most).await);
+        taken.await.map_err(|error| status(&error))
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<(), Status> {
+        let done = self.with(async |connection| outbox::settle(connection, &settled).await);
+        done.await.map_err(|error| status(&error))
+    }
+
+    async fn outbox(&self, only_failed: bool, at_most: u32) -> Result<Outbox, Status> {
+        let listed =
+            self.with(async |connection| outbox::list(connection, only_failed, at_most).await);
+        listed.await.map_err(|error| status(&error))
+    }
+
+    async fn retry(&self, registration_id: Option<String>) -> Result<u64, Status> {
+        let id = registration_id.as_deref();
+        let retried = self.with(async |connection| outbox::retry(connection, id).await);
+        retried.await.map_err(|error| status(&error))
+    }
+
+    async fn clean(&self) -> Result<u64, Status> {
+        let cleaned = self.with(async |connection| outbox::clean(connection).await);
+        cleaned.await.map_err(|error| status(&error))
     }
 
     async fn probe(&self) -> Result<(), String> {

@@ -4,6 +4,8 @@
 //! that want to write starve one another, so each process has one writing connection and queues for
 //! it; between processes a short busy timeout decides, and beyond it the answer is `unavailable`.
 
+mod outbox;
+mod registrations;
 mod writer;
 
 use std::{
@@ -23,7 +25,8 @@ use sqlx::{
     },
 };
 
-use super::store::{Store, number, unknown};
+use super::store::{NewUser, Settled, Store, Stored, Taken, number, unknown};
+use outbox::{Clean, Retry, Take};
 use writer::Writer;
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
+        outbox::Outbox,
     },
 };
 
@@ -128,8 +132,34 @@ impl Store for Sqlite {
         record(&row.ok_or_else(unknown)?).map_err(|error| status(&Arc::new(error)))
     }
 
-    async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
-        self.writer.create(name, email).await
+    async fn create(&self, new: NewUser) -> Result<Stored, Status> {
+        self.writer.write(new).await?
+    }
+
+    async fn take(&self, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
+        let is_due = outbox::is_due(&self.readers).await;
+        if !is_due.map_err(|error| status(&Arc::new(error)))? {
+            return Ok(Vec::new());
+        }
+        let holder = holder.to_owned();
+        self.writer.write(Take { holder, at_most }).await
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<(), Status> {
+        self.writer.write(settled).await
+    }
+
+    async fn outbox(&self, only_failed: bool, at_most: u32) -> Result<Outbox, Status> {
+        let listed = outbox::list(&self.readers, only_failed, at_most).await;
+        listed.map_err(|error| status(&Arc::new(error)))
+    }
+
+    async fn retry(&self, registration_id: Option<String>) -> Result<u64, Status> {
+        self.writer.write(Retry(registration_id)).await
+    }
+
+    async fn clean(&self) -> Result<u64, Status> {
+        self.writer.write(Clean).await
     }
 
     /// Sees that users can be read, and that the file is still the one that everybody opens: SQLite goes on

@@ -1,11 +1,22 @@
 //! The JSON of the HTTP API.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{FieldError, Status, app::api::user::RegisterUserRequest};
+use crate::{
+    FieldError, Status,
+    app::api::{
+        Key, User,
+        notification::Notification,
+        user::{RegisterUserRequest, Registration},
+    },
+    instance::random_token,
+};
+
+/// 36^24 ids: no two registrations ever share one.
+const REGISTRATION_ID_LENGTH: usize = 24;
 
 /// What every answer of the API is wrapped in.
 #[derive(Debug, Serialize)]
@@ -23,13 +34,36 @@ struct Stamped<T> {
 
 impl<T> Success<T> {
     pub(super) fn now(body: T) -> Self {
+        Self::at(body, timestamp())
+    }
+
+    fn at(body: T, timestamp: f64) -> Self {
         Self {
             success: true,
-            data: Stamped {
-                body,
-                timestamp: timestamp(),
-            },
+            data: Stamped { body, timestamp },
         }
+    }
+}
+
+/// What a caller is told of a registration.
+#[derive(Debug, Serialize)]
+pub(super) struct Registered {
+    user: User,
+    notification: Notification,
+    registration_complete: bool,
+}
+
+impl Success<Registered> {
+    /// The time is that of the commit, so that a repetition is answered alike.
+    pub(super) fn registered(registration: Registration) -> Self {
+        let committed_at = registration.created_at_ms;
+        let body = Registered {
+            user: registration.user,
+            notification: registration.notification,
+            registration_complete: registration.registration_complete,
+        };
+        let since = Duration::from_millis(committed_at.unsigned_abs());
+        Self::at(body, since.as_secs_f64())
     }
 }
 
@@ -73,7 +107,10 @@ fn timestamp() -> f64 {
 
 /// Reads a registration and names every field that is missing or no text. What is in them is judged by
 /// the user service.
-pub(super) fn registration(body: &Map<String, Value>) -> Result<RegisterUserRequest, Status> {
+pub(super) fn registration(
+    body: &Map<String, Value>,
+    key: Key,
+) -> Result<RegisterUserRequest, Status> {
     let mut errors = Vec::new();
     let mut text = |field: &str| match body.get(field) {
         Some(Value::String(text)) => text.clone(),
@@ -89,6 +126,8 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<RegisterUserRequ
     let request = RegisterUserRequest {
         name: text("name"),
         email: text("email"),
+        key,
+        registration_id: random_token(REGISTRATION_ID_LENGTH),
     };
     if errors.is_empty() {
         Ok(request)

@@ -3,25 +3,30 @@
 use axum::{
     Json as Answer, Router,
     extract::{Path, State, rejection::PathRejection},
-    http::StatusCode,
-    response::IntoResponse,
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Map, Value};
 
-use super::bodies::{Health, Index, Success, registration};
-use crate::{
-    Client, Status,
-    app::api::user::{GetUserProfile, GetUserProfileRequest, RegisterUser},
-    http::Json,
+use super::{
+    bodies::{Health, Index, Success, registration},
+    key::{self, Given},
 };
+use crate::{
+    Client, Code, Status,
+    app::api::user::{GetUserProfile, GetUserProfileRequest, RegisterUser},
+    http::{Caller, Json},
+};
+
+const REGISTER: &str = "/register";
 
 pub(super) fn router(client: Client) -> Router {
     Router::new()
         .route("/", get(async || Answer(Index::new())))
         .route("/health", get(async || Answer(Health::now())))
         .route("/user/{user_id}", get(user))
-        .route("/register", post(register))
+        .route(REGISTER, post(register))
         .with_state(client)
 }
 
@@ -38,8 +43,35 @@ async fn user(
 
 async fn register(
     State(client): State<Client>,
+    caller: Caller,
+    headers: HeaderMap,
     Json(body): Json<Map<String, Value>>,
-) -> Result<impl IntoResponse, Status> {
-    let registered = client.call::<RegisterUser>(&registration(&body)?).await?;
-    Ok((StatusCode::CREATED, Answer(Success::now(registered))))
+) -> Result<Response, Status> {
+    let Given { key, made } = key::of(&headers, &caller, REGISTER, &body)?;
+    let request = registration(&body, key)?;
+    let mut response = match client.call::<RegisterUser>(&request).await {
+        Ok(registration) => {
+            let is_replayed = registration.is_replayed;
+            let body = Answer(Success::registered(registration));
+            let mut response = (StatusCode::CREATED, body).into_response();
+            if is_replayed {
+                let headers = response.headers_mut();
+                headers.insert(key::REPLAYED, HeaderValue::from_static("true"));
+            }
+            return Ok(response);
+        }
+        Err(status) if status.code() == Code::DeadlineExceeded => unknown_outcome().into_response(),
+        Err(status) if status.is_retryable() => status.into_response(),
+        Err(status) => return Err(status),
+    };
+    // Whoever sent no key may repeat the request with the one that it had.
+    if let Some(made) = made {
+        response.headers_mut().insert(key::IDEMPOTENCY_KEY, made);
+    }
+    Ok(response)
+}
+
+fn unknown_outcome() -> Status {
+    let words = "the outcome is unknown; repeat with the same Idempotency-Key";
+    Status::new(Code::DeadlineExceeded, words).worth_repeating()
 }

@@ -1,27 +1,34 @@
 //! A registration: database and mail at the same time, and no mail without a user.
 //!
 //! Both calls start together. The mail is prepared and then waits at a gate for the commit; it goes out
-//! only after the database has said yes. A gate that is not answered is closed.
+//! only after the database has said yes, and only for as long as this registration holds the mail's lease, which
+//! the database has written with the user. A gate that is not answered is closed. What became of the mail is noted
+//! in the database; where that is lost, the lease ends and the database's relay sends the mail.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use opentelemetry::KeyValue;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     Client, Ctx, Status,
     app::api::{
         User,
-        database::{CreateUser, CreateUserRequest},
+        database::{CreateUser, CreateUserRequest, Created},
         notification::{MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest},
+        outbox::{Delivery, LEASE, Outcome, SettleMail, SettleMailRequest},
         user::{RegisterUserRequest, Registration},
     },
+    client::{Gate, Unanswered},
     instance::random_token,
+    telemetry::{spans, unrecorded},
+    with_deadline,
 };
 
 use super::validate;
 
-/// 36^24 ids: no two registrations ever share one.
-const REGISTRATION_ID_LENGTH: usize = 24;
+/// 36^16 names: no two who attempt the same registration ever share one.
+const HOLDER_LENGTH: usize = 16;
 
 /// Registers users.
 #[derive(Debug)]
@@ -37,65 +44,159 @@ impl Registrar {
         ctx: &Ctx,
         request: RegisterUserRequest,
     ) -> Result<Registration, Status> {
-        let RegisterUserRequest { name, email } = validate::registration(&request)?;
+        let request = validate::registration(request)?;
+        let started = Instant::now();
         let gate = self.client.open_gate().await?;
+        let holder = random_token(HOLDER_LENGTH);
         // A task of its own: a mail that was let through goes on when the answer no longer waits.
-        let mut mail = ctx.spawn({
-            let client = self.client.clone();
-            let request = SendWelcomeEmailRequest {
-                registration_id: random_token(REGISTRATION_ID_LENGTH),
-                name: name.clone(),
-                email: email.clone(),
-                gate: gate.address(),
-            };
-            async move { client.call::<SendWelcomeEmail>(&request).await }
-        });
+        let (decide, decided) = oneshot::channel();
+        let mut mail = ctx.spawn(with_deadline(
+            started + LEASE,
+            self.mail(ctx, &request, &holder, &gate, decided),
+        ));
+        let registration_id = request.registration_id.clone();
         let created = self
             .client
             .call::<CreateUser>(&CreateUserRequest {
-                name,
-                email: email.clone(),
+                name: request.name,
+                email: request.email,
+                key: request.key,
+                registration_id: request.registration_id,
+                holder,
+                is_repeated: ctx.attempt() > 1,
             })
             .await;
-        let user = match created {
-            Ok(user) => user,
-            Err(status) => {
-                gate.abort().await;
-                // The mail's side answers at once now; its branch belongs to this trace.
-                let _ = timeout(self.mail_wait.min(ctx.remaining()), mail).await;
-                return Err(status);
-            }
+        let lease = created.as_ref().ok().and_then(|created| created.lease_ms);
+        let Some(lease) = lease else {
+            gate.abort().await;
+            spans::event("gate", vec![KeyValue::new("verdict", "abort")]);
+            drop(decide);
+            // The mail's side answers at once now; its branch belongs to this trace.
+            let _ = timeout(self.mail_wait.min(ctx.remaining()), mail).await;
+            return created.map(|created| replayed(created, &registration_id));
         };
-        gate.proceed(ctx.deadline()).await;
+        // The lease is at least as long from before the question on as it was at the answer.
+        gate.proceed(started + Duration::from_millis(lease)).await;
+        spans::event("gate", vec![KeyValue::new("verdict", "proceed")]);
+        let _ = decide.send(gate);
+        let created = created?;
         let wait = self.mail_wait.min(ctx.remaining());
-        let notification = match timeout(wait, &mut mail).await {
-            Ok(Ok(Ok(sent))) => sent,
-            Ok(Ok(Err(_)) | Err(_)) => notification(
-                MailStatus::Failed,
-                "The welcome mail could not be sent.",
-                &user,
-            ),
-            Err(_) => {
-                // The gate stays open for as long as somebody may still ask.
-                ctx.spawn(async move {
-                    let _ = mail.await;
-                    drop(gate);
-                });
-                notification(MailStatus::Queued, "The welcome mail is on its way.", &user)
-            }
+        let sent = timeout(wait, &mut mail).await.ok().and_then(Result::ok);
+        let notification = match sent.flatten() {
+            Some(sent) => sent,
+            None => notification(Delivery::Pending, &created.user),
         };
-        Ok(Registration {
-            user,
-            notification,
-            registration_complete: true,
-        })
+        Ok(registration(created, notification, &registration_id))
+    }
+
+    /// Has the mail sent, and notes what became of it. Returns what there is to tell about it.
+    fn mail(
+        &self,
+        ctx: &Ctx,
+        request: &RegisterUserRequest,
+        holder: &str,
+        gate: &Gate,
+        decided: oneshot::Receiver<Gate>,
+    ) -> impl Future<Output = Option<Notification>> + Send + 'static {
+        let client = self.client.clone();
+        let settled = SettleMailRequest {
+            registration_id: request.registration_id.clone(),
+            holder: holder.to_owned(),
+            outcome: Outcome::Later,
+        };
+        let request = SendWelcomeEmailRequest {
+            registration_id: request.registration_id.clone(),
+            name: request.name.clone(),
+            email: request.email.clone(),
+            gate: Some(gate.address()),
+            gate_wait_ms: u64::try_from(ctx.remaining().as_millis()).unwrap_or(u64::MAX),
+        };
+        let ctx = ctx.clone();
+        async move {
+            let sent = client.call::<SendWelcomeEmail>(&request).await;
+            // The gate stays open for as long as somebody may still ask; without one there is nothing to note.
+            let gate = decided.await.ok()?;
+            drop(gate);
+            let outcome = outcome_of(&sent);
+            if let Some(outcome) = outcome {
+                spans::event(
+                    "mail_noted",
+                    vec![KeyValue::new("outcome", format!("{outcome:?}"))],
+                );
+                let settled = SettleMailRequest { outcome, ..settled };
+                ctx.spawn(note(client, settled));
+            }
+            let is_told = matches!(outcome, Some(Outcome::Sent | Outcome::Failed));
+            sent.ok().filter(|_| is_told)
+        }
     }
 }
 
-fn notification(status: MailStatus, message: &str, user: &User) -> Notification {
+/// Notes what became of a mail; should that be lost, the relay finds out when the lease is over.
+async fn note(client: Client, settled: SettleMailRequest) {
+    let until = Instant::now() + LEASE;
+    let noting = async { client.call::<SettleMail>(&settled).await };
+    if let Err(status) = with_deadline(until, unrecorded(noting)).await {
+        tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
+    }
+}
+
+/// Reads what the notification service said; `None` if nobody knows whether the mail was sent.
+fn outcome_of(sent: &Result<Notification, Status>) -> Option<Outcome> {
+    match sent {
+        Ok(notification) => Some(match notification.status {
+            MailStatus::Sent => Outcome::Sent,
+            MailStatus::Failed => Outcome::Failed,
+            MailStatus::Queued | MailStatus::Aborted => Outcome::Later,
+        }),
+        Err(status) => match status.unanswered() {
+            // It said so itself, or was never asked.
+            None | Some(Unanswered::NoResponders | Unanswered::Busy | Unanswered::Forbidden) => {
+                Some(Outcome::Later)
+            }
+            Some(_) => None,
+        },
+    }
+}
+
+/// Answers a repetition like the first, with what the mail is now.
+fn replayed(created: Created, registration_id: &str) -> Registration {
+    let notification = notification(created.mail, &created.user);
+    registration(created, notification, registration_id)
+}
+
+fn registration(
+    created: Created,
+    notification: Notification,
+    registration_id: &str,
+) -> Registration {
+    Registration {
+        is_replayed: created.registration_id != registration_id,
+        created_at_ms: created.created_at_ms,
+        user: created.user,
+        notification,
+        registration_complete: true,
+    }
+}
+
+fn notification(mail: Delivery, user: &User) -> Notification {
+    let (status, message) = match mail {
+        Delivery::Pending => (
+            MailStatus::Queued,
+            "The welcome mail is on its way.".to_owned(),
+        ),
+        Delivery::Sent => (
+            MailStatus::Sent,
+            format!("Welcome {}! Thanks for joining our service.", user.name),
+        ),
+        Delivery::Failed => (
+            MailStatus::Failed,
+            "The welcome mail could not be sent.".to_owned(),
+        ),
+    };
     Notification {
         status,
-        message: message.to_owned(),
+        message,
         recipient: user.email.clone(),
     }
 }

@@ -9,10 +9,11 @@ const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
 
 /// Trims the fields, and names each that is wrong.
-pub(super) fn registration(request: &RegisterUserRequest) -> Result<RegisterUserRequest, Status> {
+pub(super) fn registration(request: RegisterUserRequest) -> Result<RegisterUserRequest, Status> {
     let request = RegisterUserRequest {
         name: request.name.trim().to_owned(),
         email: request.email.trim().to_owned(),
+        ..request
     };
     let errors: Vec<FieldError> = [
         ("name", name(&request.name)),
@@ -55,14 +56,21 @@ fn email(email: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::api::Key;
 
     #[track_caller]
     fn check(name: &str, email: &str, wrong: &[&str]) {
         let request = RegisterUserRequest {
             name: name.to_owned(),
             email: email.to_owned(),
+            key: Key {
+                id: String::new(),
+                body: String::new(),
+                keep_s: 1,
+            },
+            registration_id: String::new(),
         };
-        let named: Vec<String> = match registration(&request) {
+        let named: Vec<String> = match registration(request) {
             Ok(_) => Vec::new(),
             Err(status) => status
                 .fields()

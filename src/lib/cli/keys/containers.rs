@@ -4,7 +4,7 @@
 //! DIR/gateway/{gateway.nk,tokens}     DIR/nats/nkeys.conf
 //! DIR/user/user.nk                    DIR/postgres/{password,admin-password}
 //! DIR/notification/notification.nk    DIR/tools/tools.nk
-//! DIR/database/{database.nk,postgres-password}
+//! DIR/database/{database.nk,postgres-password}     DIR/events/events.nk
 //! ```
 
 use std::{
@@ -61,6 +61,7 @@ mod tests {
             [
                 "database/database.nk",
                 "database/postgres-password",
+                "events/events.nk",
                 "gateway/gateway.nk",
                 "gateway/tokens",
                 "nats/nkeys.conf",

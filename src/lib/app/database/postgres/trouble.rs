@@ -21,6 +21,12 @@ pub(super) fn is_away(error: &Error) -> bool {
     }
 }
 
+/// Tells whether another transaction was waited for in vain.
+pub(super) fn is_locked(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03")
+}
+
 /// What an error means to the caller; its own words stay here.
 pub(super) fn status(error: &Error) -> Status {
     if is_away(error) {

@@ -1,57 +1,104 @@
 //! The one writer of a process: what waits is committed together.
 //!
 //! A commit costs a flush of the disk, whatever is in it. SQLite takes one writer at a time anyway, so
-//! the writer gathers the users that came while it was at the last commit, and commits them in one
+//! the writer gathers the work that came while it was at the last commit, and commits it in one
 //! transaction. Each is answered only after that.
 
-use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::status;
-use crate::{
-    Status,
-    app::{
-        api::User,
-        database::store::{normalised, taken},
-    },
-};
+use crate::Status;
 
-/// Users that may wait for the writer; beyond it the service is busy.
+/// Work that may wait for the writer; beyond it the service is busy.
 const QUEUE: usize = 1024;
-/// Users a commit, at most, so that nobody waits long for the others.
+/// Work a commit, at most, so that nobody waits long for the others.
 const BATCH: usize = 128;
 
-/// Hands users to the writing task, which ends with the last handle.
-#[derive(Debug, Clone)]
-pub(super) struct Writer {
-    queue: mpsc::Sender<Write>,
+/// Changes something, beside others in one transaction. An error undoes all of it.
+pub(super) trait Work: Send + Sync + 'static {
+    type Output: Send + 'static;
+
+    /// `now` is the time of the transaction, in milliseconds since 1970.
+    fn run(
+        &self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 }
 
-struct Write {
-    name: String,
-    email: String,
-    done: oneshot::Sender<Result<User, Status>>,
+/// Hands work to the writing task, which ends with the last handle.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+/// Work of any kind, with whoever waits for it.
+trait Job: Send {
+    fn is_given_up(&self) -> bool;
+
+    fn run<'a>(
+        &'a mut self,
+        connection: &'a mut SqliteConnection,
+        now: i64,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    /// Answers, once all is committed, or nothing.
+    fn answer(self: Box<Self>, failure: Option<Arc<sqlx::Error>>);
+}
+
+struct Asked<W: Work> {
+    work: W,
+    output: Option<W::Output>,
+    done: oneshot::Sender<Result<W::Output, Status>>,
+}
+
+impl<W: Work> Job for Asked<W> {
+    fn is_given_up(&self) -> bool {
+        self.done.is_closed()
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        connection: &'a mut SqliteConnection,
+        now: i64,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            self.output = Some(self.work.run(connection, now).await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Arc<sqlx::Error>>) {
+        let outcome = match (failure, self.output) {
+            (None, Some(output)) => Ok(output),
+            (failure, _) => Err(failure.map_or_else(busy, |failure| status(&failure))),
+        };
+        let _ = self.done.send(outcome);
+    }
 }
 
 impl Writer {
     /// Starts the task on a pool of one connection, which reopens it should it break.
     pub(super) fn start(pool: SqlitePool) -> Self {
-        let (queue, writes) = mpsc::channel(QUEUE);
-        tokio::spawn(run(pool, writes));
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(run(pool, jobs));
         Self { queue }
     }
 
-    /// Stores a user. The row is committed when this returns; dropped before, it may or may not be.
-    pub(super) async fn create(&self, name: &str, email: &str) -> Result<User, Status> {
-        let busy = || Status::unavailable("the database is busy");
+    /// Does the work. It is committed when this returns; dropped before, it may or may not be.
+    pub(super) async fn write<W: Work>(&self, work: W) -> Result<W::Output, Status> {
         let (done, answer) = oneshot::channel();
-        let write = Write {
-            name: name.to_owned(),
-            email: email.to_owned(),
+        let asked = Asked {
+            work,
+            output: None,
             done,
         };
         self.queue
-            .try_send(write)
+            .try_send(Box::new(asked))
             .map_err(|_| busy().with_source("the queue of the writer is full"))?;
         answer
             .await
@@ -59,62 +106,41 @@ impl Writer {
     }
 }
 
-async fn run(pool: SqlitePool, mut writes: mpsc::Receiver<Write>) {
+fn busy() -> Status {
+    Status::unavailable("the database is busy")
+}
+
+async fn run(pool: SqlitePool, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while writes.recv_many(&mut batch, BATCH).await > 0 {
-        // Whoever has given up since shall not be stored behind his back.
-        batch.retain(|write| !write.done.is_closed());
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        // Whoever has given up since shall not find it done behind his back.
+        batch.retain(|job| !job.is_given_up());
         if batch.is_empty() {
             continue;
         }
-        let outcomes = match pool.acquire().await {
-            Ok(mut connection) => commit(&mut connection, &batch).await,
+        let committed = match pool.acquire().await {
+            Ok(mut connection) => commit(&mut connection, &mut batch).await,
             Err(error) => Err(error),
         };
-        answer(&mut batch, outcomes);
+        let failure = committed.err().map(Arc::new);
+        for job in batch.drain(..) {
+            job.answer(failure.clone());
+        }
     }
 }
 
-/// Stores all of a batch or nothing; `None` stands for an address that is taken.
+/// Does all of a batch or nothing.
 async fn commit(
     connection: &mut SqliteConnection,
-    batch: &[Write],
-) -> Result<Vec<Option<i64>>, sqlx::Error> {
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), sqlx::Error> {
     // IMMEDIATE: a transaction that reads first and writes then may fail without waiting.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut ids = Vec::with_capacity(batch.len());
-    for write in batch {
-        let inserted = sqlx::query(
-            "INSERT INTO users (name, email, email_normalised) VALUES (?, ?, ?)
-             ON CONFLICT (email_normalised) DO NOTHING RETURNING id",
-        )
-        .bind(&write.name)
-        .bind(&write.email)
-        .bind(normalised(&write.email))
-        .fetch_optional(&mut *transaction)
+    let now = sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        .fetch_one(&mut *transaction)
         .await?;
-        ids.push(inserted.map(|row| row.try_get("id")).transpose()?);
+    for job in batch {
+        job.run(&mut transaction, now).await?;
     }
-    transaction.commit().await?;
-    Ok(ids)
-}
-
-fn answer(batch: &mut Vec<Write>, outcomes: Result<Vec<Option<i64>>, sqlx::Error>) {
-    let failure = match outcomes {
-        Ok(ids) => {
-            for (write, id) in batch.drain(..).zip(ids) {
-                let user = id.map(|id| User {
-                    id: id.to_string(),
-                    name: write.name,
-                    email: write.email,
-                });
-                let _ = write.done.send(user.ok_or_else(taken));
-            }
-            return;
-        }
-        Err(error) => std::sync::Arc::new(error),
-    };
-    for write in batch.drain(..) {
-        let _ = write.done.send(Err(status(&failure)));
-    }
+    transaction.commit().await
 }

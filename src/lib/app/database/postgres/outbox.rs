@@ -1,0 +1,182 @@
+//! The outbox in PostgreSQL.
+
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use crate::app::{
+    api::{
+        User,
+        outbox::{Entry, LEASE, Outbox, Outcome},
+    },
+    database::store::{
+        AT_A_TIME, FAILED_KEPT, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
+    },
+};
+
+/// Takes what is due; what another is about to take is passed over.
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    holder: &str,
+    at_most: u32,
+) -> Result<Vec<Taken>, sqlx::Error> {
+    let rows = sqlx::query(
+        "UPDATE outbox o SET holder = $1, due_at = now_ms() + $2, tries = tries + 1
+         FROM users u
+         WHERE u.id = o.user_id AND (o.registration_id, o.kind) IN (
+             SELECT registration_id, kind FROM outbox WHERE status = 'pending' AND due_at <= now_ms()
+             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+         RETURNING o.registration_id, o.kind, o.tries, o.traceparent, o.created_at, o.user_id, u.name, u.email",
+    )
+    .bind(holder)
+    .bind(milliseconds(LEASE))
+    .bind(i64::from(at_most))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(taken).collect()
+}
+
+/// Notes what became of something. That it was sent is so whoever has it by now; a holder has a name.
+pub(super) async fn settle(
+    connection: &mut PgConnection,
+    settled: &Settled,
+) -> Result<(), sqlx::Error> {
+    let settle = match settled.outcome {
+        Outcome::Sent => sqlx::query(
+            "UPDATE outbox SET status = 'sent', holder = NULL
+             WHERE registration_id = $1 AND kind = $2 AND $3 <> ''",
+        ),
+        Outcome::Failed => sqlx::query(
+            "UPDATE outbox SET status = 'failed', holder = NULL
+             WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
+        ),
+        Outcome::Later => return later(connection, settled).await,
+    };
+    settle
+        .bind(&settled.registration_id)
+        .bind(settled.kind.as_str())
+        .bind(&settled.holder)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// The pauses are those after the first, the second, … try; beyond the last it has failed.
+async fn later(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
+    let jitter = rand::random_range(0.8..1.2);
+    let pauses: Vec<i64> = PAUSES
+        .iter()
+        .map(|pause| milliseconds(pause.mul_f64(jitter)))
+        .collect();
+    sqlx::query(
+        "UPDATE outbox SET holder = NULL, due_at = now_ms() + COALESCE($4[tries], 0),
+             status = CASE WHEN $4[tries] IS NULL THEN 'failed' ELSE 'pending' END
+         WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
+    )
+    .bind(&settled.registration_id)
+    .bind(settled.kind.as_str())
+    .bind(&settled.holder)
+    .bind(pauses)
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Makes one registration's rest due, or all that has failed.
+pub(super) async fn retry(
+    connection: &mut PgConnection,
+    registration_id: Option<&str>,
+) -> Result<u64, sqlx::Error> {
+    let changed = sqlx::query(
+        "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = now_ms()
+         WHERE (status = 'failed' AND ($1::TEXT IS NULL OR registration_id = $1))
+             OR (status = 'pending' AND registration_id = $1 AND (holder IS NULL OR due_at <= now_ms()))",
+    )
+    .bind(registration_id)
+    .execute(connection)
+    .await?;
+    Ok(changed.rows_affected())
+}
+
+/// Removes what is past its time.
+pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let at_a_time = i64::from(AT_A_TIME);
+    let keys = sqlx::query(
+        "DELETE FROM registrations WHERE key IN
+             (SELECT key FROM registrations WHERE expires_at <= now_ms() LIMIT $1 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(at_a_time)
+    .execute(&mut *connection)
+    .await?;
+    let mut removed = keys.rows_affected();
+    for (status, kept) in [("sent", SENT_KEPT), ("failed", FAILED_KEPT)] {
+        let entries = sqlx::query(
+            "DELETE FROM outbox WHERE (registration_id, kind) IN
+                 (SELECT registration_id, kind FROM outbox
+                  WHERE status = $1 AND created_at <= now_ms() - $2 LIMIT $3 FOR UPDATE SKIP LOCKED)",
+        )
+        .bind(status)
+        .bind(milliseconds(kept))
+        .bind(at_a_time)
+        .execute(&mut *connection)
+        .await?;
+        removed += entries.rows_affected();
+    }
+    Ok(removed)
+}
+
+/// Lists what is not sent.
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    only_failed: bool,
+    at_most: u32,
+) -> Result<Outbox, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT registration_id, kind, user_id, status, tries, holder, created_at, due_at - now_ms() AS due_in
+         FROM outbox WHERE status = 'failed' OR (status = 'pending' AND NOT $1)
+         ORDER BY created_at, registration_id, kind LIMIT $2",
+    )
+    .bind(only_failed)
+    .bind(i64::from(at_most))
+    .fetch_all(&mut *connection)
+    .await?;
+    let counts = sqlx::query(
+        "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+             count(*) FILTER (WHERE status = 'failed') AS failed
+         FROM outbox WHERE status IN ('pending', 'failed')",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Outbox {
+        entries: rows.iter().map(entry).collect::<Result<_, _>>()?,
+        pending: counts.try_get::<i64, _>("pending")?.unsigned_abs(),
+        failed: counts.try_get::<i64, _>("failed")?.unsigned_abs(),
+    })
+}
+
+fn taken(row: &PgRow) -> Result<Taken, sqlx::Error> {
+    Ok(Taken {
+        registration_id: row.try_get("registration_id")?,
+        kind: kind(row.try_get("kind")?),
+        user: User {
+            id: row.try_get::<i64, _>("user_id")?.to_string(),
+            name: row.try_get("name")?,
+            email: row.try_get("email")?,
+        },
+        tries: row.try_get::<i32, _>("tries")?.unsigned_abs(),
+        created_at_ms: row.try_get("created_at")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}
+
+fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
+    let due_in_ms = row.try_get("due_in")?;
+    Ok(Entry {
+        registration_id: row.try_get("registration_id")?,
+        kind: kind(row.try_get("kind")?),
+        user_id: row.try_get::<i64, _>("user_id")?.to_string(),
+        delivery: delivery(row.try_get("status")?),
+        tries: row.try_get::<i32, _>("tries")?.unsigned_abs(),
+        due_in_ms,
+        is_leased: row.try_get::<Option<&str>, _>("holder")?.is_some() && due_in_ms > 0,
+        created_at_ms: row.try_get("created_at")?,
+    })
+}

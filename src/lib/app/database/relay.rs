@@ -1,0 +1,208 @@
+//! The relay: sends what the outbox holds and nobody else has sent.
+//!
+//! Every database service has one. They look for what is due; each thing that one takes is its own for a lease, and
+//! so no two send the same at once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use opentelemetry::{KeyValue, context::FutureExt, trace::TraceContextExt};
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    announce,
+    store::{Settled, Store, Taken},
+};
+use crate::{
+    Client, Code, Shutdown, Status,
+    app::{
+        api::{
+            database::Created,
+            notification::{MailStatus, SendWelcomeEmail, SendWelcomeEmailRequest},
+            outbox::{Kind, LEASE, Outcome, REGISTERED},
+        },
+        process::Process,
+    },
+    telemetry::{propagation, spans, unrecorded},
+    with_deadline,
+};
+
+/// Pause between two looks, jittered.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What one process sends at a time.
+const AT_A_TIME: u32 = 16;
+/// Looks between two times of cleaning up.
+const CLEAN_EVERY: u32 = 60;
+
+/// Sends what is left over; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Relay<S> {
+    client: Client,
+    store: S,
+    grace: Duration,
+    sending: TaskTracker,
+    look: Arc<Notify>,
+}
+
+impl<S: Store> Relay<S> {
+    pub(super) fn new(process: &Process, store: S) -> Self {
+        Self {
+            client: process.client.clone(),
+            store,
+            grace: process.limits.shutdown_grace,
+            sending: TaskTracker::new(),
+            look: Arc::default(),
+        }
+    }
+
+    /// Looks at once for what is due.
+    pub(super) fn look_now(&self) {
+        self.look.notify_one();
+    }
+
+    /// Publishes the event of a user that this process has just stored, and has the lease of.
+    pub(super) fn announce(&self, created: &Created) -> impl Future<Output = ()> + Send + 'static {
+        let relay = self.clone();
+        let taken = Taken {
+            registration_id: created.registration_id.clone(),
+            kind: Kind::Event,
+            user: created.user.clone(),
+            tries: 1,
+            created_at_ms: created.created_at_ms,
+            traceparent: None,
+        };
+        let until = Instant::now() + LEASE;
+        with_deadline(until, async move { relay.send(&taken).await })
+    }
+
+    /// Looks again and again until shutdown is requested; then ends what is being sent, within the grace.
+    pub(super) async fn run(&self, shutdown: &Shutdown) {
+        for look in 1_u32.. {
+            let pause = PAUSE.mul_f64(rand::random_range(0.5..1.5));
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = self.look.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = self.turn(look.is_multiple_of(CLEAN_EVERY)) => {}
+            }
+        }
+        self.sending.close();
+        let _ = timeout(self.grace, self.sending.wait()).await;
+    }
+
+    async fn turn(&self, cleans: bool) {
+        // What can't be sent anyway is not taken: a try is a try.
+        if !self.client.is_connected() {
+            return;
+        }
+        if let Err(status) = self.take().await {
+            tracing::debug!("the outbox can't be read: {status}");
+        }
+        if cleans && let Err(status) = self.store.clean().await {
+            tracing::debug!("the outbox can't be cleaned: {status}");
+        }
+    }
+
+    /// Takes what is due for as long as there is room for it.
+    async fn take(&self) -> Result<(), Status> {
+        loop {
+            let busy = u32::try_from(self.sending.len()).unwrap_or(u32::MAX);
+            let room = AT_A_TIME.saturating_sub(busy);
+            if room == 0 {
+                return Ok(());
+            }
+            let until = Instant::now() + LEASE;
+            let holder = self.client.instance().id();
+            let due = self.store.take(holder, room).await?;
+            let is_all = due.len() < room as usize;
+            for taken in due {
+                let relay = self.clone();
+                self.sending.spawn(relay.relay(taken, until));
+            }
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends one thing, in a trace of its own that is linked to the registration's.
+    async fn relay(self, taken: Taken, until: Instant) {
+        let reason = taken.traceparent.as_deref();
+        let reason = reason.and_then(|parent| propagation::parse(parent, ""));
+        let span = spans::left_over("outbox_relay", reason);
+        span.span().set_attributes([
+            KeyValue::new("outbox.kind", taken.kind.as_str()),
+            KeyValue::new("outbox.tries", i64::from(taken.tries)),
+            KeyValue::new("registration_id", taken.registration_id.clone()),
+        ]);
+        let sending = async {
+            with_deadline(until, self.send(&taken)).await;
+        };
+        sending.with_context(span.clone()).await;
+        span.span().end();
+        // There may be more that waits for the room.
+        self.look_now();
+    }
+
+    async fn send(&self, taken: &Taken) {
+        let outcome = match taken.kind {
+            Kind::Mail => self.mail(taken).await,
+            Kind::Event => self.event(taken).await,
+        };
+        let settled = Settled {
+            registration_id: taken.registration_id.clone(),
+            kind: taken.kind,
+            holder: self.client.instance().id().to_owned(),
+            outcome,
+        };
+        if let Err(status) = self.store.settle(settled).await {
+            tracing::warn!(
+                "what became of a {} can't be noted, and it may be sent twice: {status}",
+                taken.kind.as_str()
+            );
+        }
+    }
+
+    async fn mail(&self, taken: &Taken) -> Outcome {
+        let request = SendWelcomeEmailRequest {
+            registration_id: taken.registration_id.clone(),
+            name: taken.user.name.clone(),
+            email: taken.user.email.clone(),
+            gate: None,
+            gate_wait_ms: 0,
+        };
+        let sent = self.client.call::<SendWelcomeEmail>(&request).await;
+        let outcome = outcome_of(sent.map(|sent| sent.status));
+        spans::event(
+            "mail_tried",
+            vec![KeyValue::new("outcome", format!("{outcome:?}"))],
+        );
+        outcome
+    }
+
+    async fn event(&self, taken: &Taken) -> Outcome {
+        let id = &taken.registration_id;
+        let event = announce::registered(id, &taken.user, taken.created_at_ms);
+        match unrecorded(self.client.publish(REGISTERED, id, event)).await {
+            Ok(()) => Outcome::Sent,
+            Err(_) => Outcome::Later,
+        }
+    }
+}
+
+/// Reads what the notification service said. What it can't do for good has failed; all else is tried again.
+fn outcome_of(sent: Result<MailStatus, Status>) -> Outcome {
+    match sent {
+        Ok(MailStatus::Sent) => Outcome::Sent,
+        Ok(MailStatus::Failed) => Outcome::Failed,
+        Ok(MailStatus::Queued | MailStatus::Aborted) => Outcome::Later,
+        Err(status) if status.code() == Code::Invalid => Outcome::Failed,
+        Err(_) => Outcome::Later,
+    }
+}

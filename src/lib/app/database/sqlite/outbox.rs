@@ -1,0 +1,230 @@
+//! The outbox in SQLite.
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::writer::Work;
+use crate::app::{
+    api::{
+        User,
+        outbox::{Entry, LEASE, Outbox, Outcome},
+    },
+    database::store::{
+        AT_A_TIME, FAILED_KEPT, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
+        pause_after,
+    },
+};
+
+/// Takes what is due.
+pub(super) struct Take {
+    pub(super) holder: String,
+    pub(super) at_most: u32,
+}
+
+impl Work for Take {
+    type Output = Vec<Taken>;
+
+    async fn run(
+        &self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> Result<Vec<Taken>, sqlx::Error> {
+        let rows = sqlx::query(
+            "UPDATE outbox SET holder = ?1, due_at = ?2, tries = tries + 1
+             WHERE (registration_id, kind) IN (
+                 SELECT registration_id, kind FROM outbox
+                 WHERE status = 'pending' AND due_at <= ?3 ORDER BY due_at LIMIT ?4)
+             RETURNING registration_id, kind, tries, traceparent, created_at, user_id,
+                 (SELECT name FROM users WHERE id = user_id) AS name,
+                 (SELECT email FROM users WHERE id = user_id) AS email",
+        )
+        .bind(&self.holder)
+        .bind(now + milliseconds(LEASE))
+        .bind(now)
+        .bind(self.at_most)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(taken).collect()
+    }
+}
+
+/// Notes what became of something. That it was sent is so whoever has it by now.
+impl Work for Settled {
+    type Output = ();
+
+    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+        let settle = match self.outcome {
+            Outcome::Sent => sqlx::query(
+                "UPDATE outbox SET status = 'sent', holder = NULL
+                 WHERE registration_id = ?1 AND kind = ?2",
+            ),
+            Outcome::Failed => sqlx::query(
+                "UPDATE outbox SET status = 'failed', holder = NULL
+                 WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
+            ),
+            Outcome::Later => return self.later(connection, now).await,
+        };
+        settle
+            .bind(&self.registration_id)
+            .bind(self.kind.as_str())
+            .bind(&self.holder)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    }
+}
+
+impl Settled {
+    async fn later(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+        let tries = sqlx::query_scalar(
+            "SELECT tries FROM outbox
+             WHERE registration_id = ? AND kind = ? AND status = 'pending' AND holder = ?",
+        )
+        .bind(&self.registration_id)
+        .bind(self.kind.as_str())
+        .bind(&self.holder)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(tries) = tries else {
+            return Ok(());
+        };
+        let pause = pause_after(tries);
+        sqlx::query(
+            "UPDATE outbox SET holder = NULL, status = ?3, due_at = ?4
+             WHERE registration_id = ?1 AND kind = ?2",
+        )
+        .bind(&self.registration_id)
+        .bind(self.kind.as_str())
+        .bind(pause.map_or("failed", |_| "pending"))
+        .bind(now + pause.map_or(0, milliseconds))
+        .execute(connection)
+        .await
+        .map(|_| ())
+    }
+}
+
+/// Makes one registration's rest due, or all that has failed.
+pub(super) struct Retry(pub(super) Option<String>);
+
+impl Work for Retry {
+    type Output = u64;
+
+    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<u64, sqlx::Error> {
+        let query = match &self.0 {
+            Some(id) => sqlx::query(
+                "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?1
+                 WHERE registration_id = ?2 AND (status = 'failed'
+                     OR (status = 'pending' AND (holder IS NULL OR due_at <= ?1)))",
+            )
+            .bind(now)
+            .bind(id),
+            None => sqlx::query(
+                "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?
+                 WHERE status = 'failed'",
+            )
+            .bind(now),
+        };
+        let changed = query.execute(connection).await?;
+        Ok(changed.rows_affected())
+    }
+}
+
+/// Removes what is past its time.
+pub(super) struct Clean;
+
+impl Work for Clean {
+    type Output = u64;
+
+    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<u64, sqlx::Error> {
+        let keys = sqlx::query(
+            "DELETE FROM registrations WHERE key IN
+                 (SELECT key FROM registrations WHERE expires_at <= ? LIMIT ?)",
+        )
+        .bind(now)
+        .bind(AT_A_TIME)
+        .execute(&mut *connection)
+        .await?;
+        let mut removed = keys.rows_affected();
+        for (status, kept) in [("sent", SENT_KEPT), ("failed", FAILED_KEPT)] {
+            let entries = sqlx::query(
+                "DELETE FROM outbox WHERE (registration_id, kind) IN
+                     (SELECT registration_id, kind FROM outbox WHERE status = ? AND created_at <= ? LIMIT ?)",
+            )
+            .bind(status)
+            .bind(now - milliseconds(kept))
+            .bind(AT_A_TIME)
+            .execute(&mut *connection)
+            .await?;
+            removed += entries.rows_affected();
+        }
+        Ok(removed)
+    }
+}
+
+/// Lists what is not sent.
+pub(super) async fn list(
+    readers: &sqlx::SqlitePool,
+    only_failed: bool,
+    at_most: u32,
+) -> Result<Outbox, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT registration_id, kind, user_id, status, tries, holder, created_at,
+             due_at - CAST(unixepoch('subsec') * 1000 AS INTEGER) AS due_in
+         FROM outbox WHERE status = 'failed' OR (status = 'pending' AND NOT ?)
+         ORDER BY created_at, registration_id, kind LIMIT ?",
+    )
+    .bind(only_failed)
+    .bind(at_most)
+    .fetch_all(readers)
+    .await?;
+    let counts = sqlx::query(
+        "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+             count(*) FILTER (WHERE status = 'failed') AS failed
+         FROM outbox WHERE status IN ('pending', 'failed')",
+    )
+    .fetch_one(readers)
+    .await?;
+    Ok(Outbox {
+        entries: rows.iter().map(entry).collect::<Result<_, _>>()?,
+        pending: counts.try_get::<i64, _>("pending")?.unsigned_abs(),
+        failed: counts.try_get::<i64, _>("failed")?.unsigned_abs(),
+    })
+}
+
+/// Tells whether anything is due, without disturbing who writes.
+pub(super) async fn is_due(readers: &sqlx::SqlitePool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM outbox
+         WHERE status = 'pending' AND due_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER))",
+    )
+    .fetch_one(readers)
+    .await
+}
+
+fn taken(row: &SqliteRow) -> Result<Taken, sqlx::Error> {
+    Ok(Taken {
+        registration_id: row.try_get("registration_id")?,
+        kind: kind(row.try_get("kind")?),
+        user: User {
+            id: row.try_get::<i64, _>("user_id")?.to_string(),
+            name: row.try_get("name")?,
+            email: row.try_get("email")?,
+        },
+        tries: row.try_get("tries")?,
+        created_at_ms: row.try_get("created_at")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let due_in_ms = row.try_get("due_in")?;
+    Ok(Entry {
+        registration_id: row.try_get("registration_id")?,
+        kind: kind(row.try_get("kind")?),
+        user_id: row.try_get::<i64, _>("user_id")?.to_string(),
+        delivery: delivery(row.try_get("status")?),
+        tries: row.try_get("tries")?,
+        due_in_ms,
+        is_leased: row.try_get::<Option<&str>, _>("holder")?.is_some() && due_in_ms > 0,
+        created_at_ms: row.try_get("created_at")?,
+    })
+}

@@ -1,0 +1,48 @@
+//! Events: what happened, told to whoever listens.
+
+use async_nats::{HeaderMap, header};
+use bytes::Bytes;
+use opentelemetry::{Context, trace::TraceContextExt};
+
+use super::{Client, RoundTrip};
+use crate::{Status, telemetry::propagation::traceparent};
+
+impl Client {
+    /// Publishes an event, and waits until the server has it.
+    ///
+    /// The id goes along as `Nats-Msg-Id`, by which JetStream drops what it has already, and the current trace as
+    /// `traceparent`. Whether anybody listens is not known here. Makes no span, and is never repeated: give the
+    /// same id when you do.
+    ///
+    /// # Errors
+    ///
+    /// Returns `unavailable` when NATS is not connected, or does not confirm within the deadline of the request
+    /// that is being handled; then it may have been published or not.
+    pub async fn publish(&self, subject: &str, id: &str, payload: Bytes) -> Result<(), Status> {
+        let lost = || Status::unavailable("NATS is not connected");
+        if !self.is_connected() {
+            return Err(lost());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_MESSAGE_ID, id);
+        let trace = Context::map_current(|current| traceparent(current.span().span_context()));
+        if let Some(trace) = trace {
+            headers.insert("traceparent", trace);
+        }
+        let publishing = async {
+            let sent = self
+                .nats()
+                .publish_with_headers(subject.to_owned(), headers, payload);
+            sent.await.map_err(|error| lost().with_source(error))?;
+            match self.round_trip(self.patience()).await {
+                RoundTrip::Back => Ok(()),
+                RoundTrip::Lost | RoundTrip::Silent => {
+                    Err(Status::unavailable("NATS did not confirm an event in time"))
+                }
+            }
+        };
+        tokio::time::timeout(self.patience(), publishing)
+            .await
+            .unwrap_or_else(|_| Err(lost()))
+    }
+}
