@@ -1,16 +1,27 @@
 //! What every store promises, whatever its kind: asked through the database service, of real processes.
 
 use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
 use nats_serve::{
-    Client, Code, Status,
+    Client, Code, Replica, Shutdown, Status,
     app::api::{
         Key, User,
-        database::{CreateUser, CreateUserRequest, GetUser, GetUserRequest, UserRecord},
+        database::{CreateUser, CreateUserRequest, Created, GetUser, GetUserRequest, UserRecord},
+        notification::{
+            MailStatus, NOTIFICATION, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
+        },
+        outbox::{
+            Delivery, Entry, Kind, ListOutbox, ListOutboxRequest, Outcome, RetryOutbox,
+            RetryOutboxRequest, SettleMail, SettleMailRequest,
+        },
     },
 };
 
@@ -30,6 +41,14 @@ pub(crate) async fn holds_the_contract(
     of_parallel_writes_of_an_address_one_wins(Database::start(3, &fresh().await).await).await;
     users_survive_a_restart(Database::start(1, &fresh().await).await).await;
     ten_replicas_may_start_together_on_a_new_store(Database::start(10, &fresh().await).await).await;
+    a_key_stands_for_one_registration(Database::start(1, &fresh().await).await).await;
+    of_parallel_writes_with_one_key_one_is_stored(Database::start(3, &fresh().await).await).await;
+    a_key_is_forgotten_after_its_time(Database::start(1, &fresh().await).await).await;
+    only_who_has_a_mail_may_put_it_off(Database::start(1, &fresh().await).await).await;
+    what_is_left_over_is_sent_by_one_of_three_relays(Database::start(3, &fresh().await).await)
+        .await;
+    what_nobody_takes_has_failed_until_somebody_retries(Database::start(1, &fresh().await).await)
+        .await;
 }
 
 /// Replicas of the database service on one store, and a caller of them.
@@ -76,6 +95,73 @@ impl Database {
         .await
     }
 
+    async fn store(&self, request: &CreateUserRequest) -> Result<Created, Status> {
+        eventually("a store that has time", async || {
+            let created = self.client.call::<CreateUser>(request).await;
+            let is_busy = matches!(&created, Err(status) if status.code() == Code::Unavailable);
+            (!is_busy).then_some(created)
+        })
+        .await
+    }
+
+    async fn settle(&self, of: &CreateUserRequest, holder: &str, outcome: Outcome) {
+        let request = SettleMailRequest {
+            registration_id: of.registration_id.clone(),
+            holder: holder.to_owned(),
+            outcome,
+        };
+        eventually("a store that has time", async || {
+            self.client.call::<SettleMail>(&request).await.ok()
+        })
+        .await;
+    }
+
+    /// Returns the mails that are not sent yet.
+    async fn open_mails(&self) -> Vec<Entry> {
+        let request = ListOutboxRequest {
+            failed: false,
+            limit: 200,
+        };
+        let listed = eventually("a list", async || {
+            self.client.call::<ListOutbox>(&request).await.ok()
+        });
+        let entries = listed.await.entries.into_iter();
+        entries.filter(|entry| entry.kind == Kind::Mail).collect()
+    }
+
+    /// Takes mails as the notification service does, and counts how often each is sent. Those to `refused@…` are
+    /// refused until they are let through.
+    async fn take_mails(&self) -> Mails {
+        let client = connect(NOTIFICATION, self.stack.nats.as_ref().unwrap()).await;
+        let mails = Mails::default();
+        let (sent, lets_through) = (Arc::clone(&mails.sent), Arc::clone(&mails.lets_through));
+        let replica = Replica::new(&client).handle::<SendWelcomeEmail>(
+            move |_ctx, request: SendWelcomeEmailRequest| {
+                let (sent, lets_through) = (Arc::clone(&sent), Arc::clone(&lets_through));
+                async move {
+                    let refused =
+                        request.email.starts_with("refused") && !lets_through.load(Relaxed);
+                    *sent
+                        .lock()
+                        .unwrap()
+                        .entry(request.email.clone())
+                        .or_default() += 1;
+                    Ok(Notification {
+                        status: match refused {
+                            true => MailStatus::Failed,
+                            false => MailStatus::Sent,
+                        },
+                        message: String::new(),
+                        recipient: request.email,
+                    })
+                }
+            },
+        );
+        let running = replica.start().await.unwrap();
+        tokio::spawn(async move { running.until(&Shutdown::new()).await });
+        mails
+    }
+
     pub(crate) async fn create_at_once(&self, name: &str, email: &str) -> Result<User, Status> {
         let request = request(name, email);
         let created = self.client.call::<CreateUser>(&request).await;
@@ -83,9 +169,22 @@ impl Database {
     }
 }
 
+/// What a notification service of the test's own has been asked to send.
+#[derive(Default)]
+struct Mails {
+    sent: Arc<Mutex<BTreeMap<String, usize>>>,
+    lets_through: Arc<AtomicBool>,
+}
+
+impl Mails {
+    fn sent(&self) -> BTreeMap<String, usize> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
 /// Asks for a user with a key of its own, and a mail that nobody will send before the lease is over.
 fn request(name: &str, email: &str) -> CreateUserRequest {
-    let one = NEXT.fetch_add(1, Ordering::Relaxed);
+    let one = NEXT.fetch_add(1, Relaxed);
     CreateUserRequest {
         name: name.to_owned(),
         email: email.to_owned(),
@@ -186,4 +285,142 @@ async fn ten_replicas_may_start_together_on_a_new_store(store: Database) {
     assert_eq!(30, ids.len());
     // Made twice, the tables would hold somebody twice, or have been refused.
     assert!(!ids.contains("3") && store.user("3").await.is_ok());
+}
+
+async fn a_key_stands_for_one_registration(store: Database) {
+    let first = request("David", "david@example.com");
+    let created = store.store(&first).await.unwrap();
+    assert_eq!(first.registration_id, created.registration_id);
+    assert!(created.lease_ms.is_some_and(|left| left > 10_000));
+    // The same attempt, whose answer was lost, still has the mail; another has not.
+    let again = store.store(&first).await.unwrap();
+    assert_eq!(created.user, again.user);
+    assert_eq!(created.created_at_ms, again.created_at_ms);
+    assert!(
+        again
+            .lease_ms
+            .is_some_and(|left| left > 5_000 && left <= 15_000)
+    );
+    let mut other = first.clone();
+    "another-holder".clone_into(&mut other.holder);
+    "another-registration".clone_into(&mut other.registration_id);
+    let again = store.store(&other).await.unwrap();
+    assert_eq!(created.registration_id, again.registration_id);
+    assert_eq!((Delivery::Pending, None), (again.mail, again.lease_ms));
+    store.settle(&first, &first.holder, Outcome::Sent).await;
+    let again = store.store(&other).await.unwrap();
+    assert_eq!(Delivery::Sent, again.mail);
+
+    "Dave".clone_into(&mut other.name);
+    "another body".clone_into(&mut other.key.body);
+    let refused = store.store(&other).await.unwrap_err();
+    assert_eq!(Code::Invalid, refused.code());
+    assert_eq!("Idempotency-Key", refused.fields()[0].field);
+    // Also where the address would be free.
+    "free@example.com".clone_into(&mut other.email);
+    let refused = store.store(&other).await.unwrap_err();
+    assert_eq!(Code::Invalid, refused.code());
+    assert_eq!(Code::NotFound, store.user("5").await.unwrap_err().code());
+}
+
+async fn of_parallel_writes_with_one_key_one_is_stored(store: Database) {
+    let one = request("David", "david@example.com");
+    let writes = (0..30).map(|n| {
+        let mut request = one.clone();
+        request.holder = format!("holder-of-{n}");
+        request.registration_id = format!("registration-of-{n}");
+        let store = &store;
+        async move { store.store(&request).await.unwrap() }
+    });
+    let created = join_all(writes).await;
+    let ids: BTreeSet<_> = created.iter().map(|one| &one.registration_id).collect();
+    assert_eq!(1, ids.len(), "{ids:?}");
+    let holders = created.iter().filter(|one| one.lease_ms.is_some()).count();
+    assert_eq!(1, holders, "one may send the mail");
+    assert_eq!(1, store.open_mails().await.len());
+}
+
+async fn a_key_is_forgotten_after_its_time(store: Database) {
+    let mut first = request("David", "david@example.com");
+    first.key.keep_s = 1;
+    store.store(&first).await.unwrap();
+    let mut other = request("Eve", "eve@example.com");
+    other.key = Key {
+        body: "another".to_owned(),
+        ..first.key.clone()
+    };
+    eventually("a key that is free again", async || {
+        store.store(&other).await.ok()
+    })
+    .await;
+    // The address is not.
+    let again = store.store(&request("David", "david@example.com")).await;
+    assert_eq!(Code::Conflict, again.unwrap_err().code());
+}
+
+async fn only_who_has_a_mail_may_put_it_off(store: Database) {
+    let first = request("David", "david@example.com");
+    store.store(&first).await.unwrap();
+    for outcome in [Outcome::Later, Outcome::Failed] {
+        store.settle(&first, "somebody-else", outcome).await;
+        let open = store.open_mails().await;
+        assert!(
+            open[0].is_leased && open[0].delivery == Delivery::Pending,
+            "{open:?}"
+        );
+    }
+    store.settle(&first, &first.holder, Outcome::Later).await;
+    let open = store.open_mails().await;
+    assert!(!open[0].is_leased && open[0].due_in_ms <= 2_400, "{open:?}");
+    // That it was sent is a fact, whoever says so.
+    store.settle(&first, "somebody-else", Outcome::Sent).await;
+    assert_eq!(Vec::<Entry>::new(), store.open_mails().await);
+    store.settle(&first, &first.holder, Outcome::Failed).await;
+    assert_eq!(Vec::<Entry>::new(), store.open_mails().await);
+}
+
+async fn what_is_left_over_is_sent_by_one_of_three_relays(store: Database) {
+    let mails = store.take_mails().await;
+    let requests: Vec<_> = (0..40)
+        .map(|n| request("X", &format!("x{n}@example.com")))
+        .collect();
+    for request in &requests {
+        store.store(request).await.unwrap();
+        store.settle(request, &request.holder, Outcome::Later).await;
+    }
+    eventually("all mails", async || {
+        store.open_mails().await.is_empty().then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let sent = mails.sent();
+    assert_eq!(40, sent.len());
+    assert!(sent.values().all(|times| *times == 1), "{sent:?}");
+}
+
+async fn what_nobody_takes_has_failed_until_somebody_retries(store: Database) {
+    let mails = store.take_mails().await;
+    let refused = request("X", "refused@example.com");
+    store.store(&refused).await.unwrap();
+    store
+        .settle(&refused, &refused.holder, Outcome::Later)
+        .await;
+    eventually("a mail that has failed", async || {
+        let open = store.open_mails().await;
+        (open[0].delivery == Delivery::Failed).then_some(())
+    })
+    .await;
+    mails.lets_through.store(true, Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(1, mails.sent()["refused@example.com"]);
+    let all = RetryOutboxRequest {
+        registration_id: None,
+    };
+    let retried = store.client.call::<RetryOutbox>(&all).await.unwrap();
+    assert_eq!(1, retried.entries);
+    eventually("no open mail", async || {
+        store.open_mails().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(2, mails.sent()["refused@example.com"]);
 }
