@@ -8,10 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::{
-    Context,
-    context::{FutureExt, WithContext},
-};
+use opentelemetry::{Context, context::FutureExt};
 
 use crate::instance::random_token;
 
@@ -49,7 +46,7 @@ impl RequestScope {
 
 /// Runs a future under a deadline of its own: calls made in it inherit that one, and not the request's.
 ///
-/// Trace and request id stay those of whoever calls this. It stops nothing when the time is up: the calls end.
+/// Trace and request id are those of whoever awaits this. It stops nothing when the time is up: the calls end.
 ///
 /// ```
 /// # use nats_serve::*;
@@ -58,19 +55,17 @@ impl RequestScope {
 /// ctx.spawn(with_deadline(Instant::now() + Duration::from_secs(15), work));
 /// # }
 /// ```
-pub fn with_deadline<F: Future>(deadline: Instant, future: F) -> WithContext<F> {
+pub async fn with_deadline<F: Future>(deadline: Instant, future: F) -> F::Output {
     let current = Context::current();
-    let scope = match current.get::<RequestScope>() {
-        Some(scope) => RequestScope {
-            deadline,
-            request_id: Arc::clone(&scope.request_id),
-        },
-        None => RequestScope {
-            deadline,
-            request_id: random_token(REQUEST_ID_LENGTH).into(),
-        },
+    let request_id = match current.get::<RequestScope>() {
+        Some(scope) => Arc::clone(&scope.request_id),
+        None => random_token(REQUEST_ID_LENGTH).into(),
     };
-    future.with_context(current.with_value(scope))
+    let scope = RequestScope {
+        deadline,
+        request_id,
+    };
+    future.with_context(current.with_value(scope)).await
 }
 
 /// Keeps a caller's request id only if it is harmless in headers and logs.

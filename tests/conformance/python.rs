@@ -62,10 +62,12 @@ fn environment() -> PathBuf {
         return python;
     }
     let _ = fs::remove_dir_all(&venv);
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).unwrap();
     run(Command::new(system).args(["-m", "venv"]).arg(&venv));
     run(Command::new(&python)
         .args("-m pip --quiet --disable-pip-version-check install --require-hashes -r".split(' '))
-        .arg(Path::new(SCRIPTS).join("requirements.txt")));
+        .arg(&requirements));
     fs::write(&made_from, wanted).unwrap();
     python
 }

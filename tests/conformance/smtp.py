@@ -1,16 +1,21 @@
 """An SMTP server that is not ours (aiosmtpd), which the first letters of a recipient tell what to do.
 
     smtp.py [--tls starttls|smtps] [--certificate FILE --key FILE] [--login USER:PASSWORD] [--port PORT]
+            [--moods SEED]
 
-Prints its port, and then each mail that it has accepted, as lines of JSON.
+With --moods it also has moods of its own, which seed, recipient and the number of the try decide: it refuses for
+now, hangs after DATA and takes nothing, or takes the mail and closes without a word. Prints its port, and then each mail that it has accepted, as lines of JSON.
 """
 
 import argparse
 import asyncio
+import collections
+import hashlib
 import json
 import logging
 import ssl
 import sys
+import time
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
@@ -20,6 +25,7 @@ arguments.add_argument("--certificate")
 arguments.add_argument("--key")
 arguments.add_argument("--login")
 arguments.add_argument("--port", type=int, default=0)
+arguments.add_argument("--moods")
 arguments = arguments.parse_args()
 
 # It logs the clients that break off, which is what the tests make them do.
@@ -28,6 +34,18 @@ logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
 def say(**what):
     print(json.dumps(what), flush=True)
+
+
+tries = collections.Counter()
+
+
+def mood(address):
+    """Returns 0 to 99, the same in each run for each try of each recipient."""
+    if arguments.moods is None:
+        return 99
+    tries[address] += 1
+    text = f"{arguments.moods} {address} {tries[address]}"
+    return hashlib.sha256(text.encode()).digest()[0] * 100 // 256
 
 
 class Handler:
@@ -47,6 +65,13 @@ class Handler:
             await asyncio.sleep(1.5)
         if address.startswith("full"):
             return f"552 5.2.2 <{address}>: mailbox full"
+        now = mood(address)
+        if now < 4:
+            return f"451 4.3.0 <{address}>: not now"
+        if now < 6:
+            await asyncio.sleep(7)
+            server.transport.abort()
+            return "421 gone"
         say(
             to=envelope.rcpt_tos,
             sender=envelope.mail_from,
@@ -54,7 +79,11 @@ class Handler:
             # With TLS from the start nobody gets here without.
             tls=session.ssl is not None or arguments.tls == "smtps",
             user=session.auth_data and session.auth_data.login.decode(),
+            at=time.time(),
+            silent=now < 9,
         )
+        if now < 9:
+            server.transport.abort()
         return "250 OK"
 
 

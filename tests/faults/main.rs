@@ -23,6 +23,11 @@ mod it {
 }
 use it::support;
 
+/// The Python of tests/conformance, for software that is not ours.
+#[allow(dead_code, reason = "tests/conformance uses more of it")]
+#[path = "../conformance/python.rs"]
+mod python;
+
 mod bench;
 mod calls;
 mod frames;
@@ -32,6 +37,7 @@ mod settings;
 mod stalls;
 mod stopwatch;
 
+mod auditor;
 mod cut_off;
 mod flood;
 mod frozen;

@@ -5,12 +5,11 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::mpsc;
 
-use crate::{
-    permissions::with_key_of,
-    support::{
-        PATIENCE, Process, Server, Stack, eventually, process,
-        up::{ANY_PORT, up},
-    },
+use crate::support::{
+    PATIENCE, Process, Server, Stack, eventually,
+    nats::with_key_of,
+    process,
+    up::{ANY_PORT, up},
 };
 
 #[tokio::test]

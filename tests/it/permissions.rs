@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{ConnectErrorKind, Event, ServerError};
 use futures_util::StreamExt;
 use nats_serve::{
     Client, Code, Instance, Operation, Replica, Service,
@@ -10,7 +10,7 @@ use nats_serve::{
 };
 use tokio::sync::mpsc;
 
-use crate::support::{PATIENCE, Process, Server, Stack, eventually, process};
+use crate::support::{PATIENCE, Process, Server, Stack, eventually, nats::with_key_of, process};
 
 /// A client that is not ours, with a key that it should not have.
 struct Thief {
@@ -65,11 +65,6 @@ impl Thief {
             .unwrap();
         self.is_refused("publish", subject).await;
     }
-}
-
-pub(crate) fn with_key_of(service: &str, nats: &Server) -> ConnectOptions {
-    let file = nats.nkeys().unwrap().join(format!("{service}.nk"));
-    ConnectOptions::with_nkey(fs::read_to_string(file).unwrap().trim().to_owned())
 }
 
 #[tokio::test]

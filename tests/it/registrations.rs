@@ -8,10 +8,7 @@ use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{
-    permissions::with_key_of,
-    support::{PATIENCE, Stack, eventually, process, stack::Reply},
-};
+use crate::support::{PATIENCE, Stack, eventually, nats::with_key_of, process, stack::Reply};
 
 const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
 

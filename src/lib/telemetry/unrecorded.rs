@@ -2,7 +2,7 @@
 
 use opentelemetry::{
     Context,
-    context::{FutureExt, WithContext},
+    context::FutureExt,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 
@@ -11,7 +11,7 @@ use opentelemetry::{
 ///
 /// It says *not sampled* to whoever asks the parent (`traceparent` with flags `00`), as every sampler does that
 /// respects its parent; OpenTelemetry's `always_on` does not.
-pub fn unrecorded<F: Future>(future: F) -> WithContext<F> {
+pub async fn unrecorded<F: Future>(future: F) -> F::Output {
     let current = Context::current();
     let span = current.span().span_context().clone();
     let trace_id = match span.is_valid() {
@@ -25,7 +25,8 @@ pub fn unrecorded<F: Future>(future: F) -> WithContext<F> {
         true,
         TraceState::default(),
     );
-    future.with_context(current.with_remote_span_context(parent))
+    let unsampled = current.with_remote_span_context(parent);
+    future.with_context(unsampled).await
 }
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use crate::context::RequestScope;
+    use crate::{context::RequestScope, with_deadline};
 
     #[tokio::test]
     async fn the_trace_is_the_same_and_not_sampled() {
@@ -56,6 +57,18 @@ mod tests {
         assert_eq!(TraceId::from(7), seen.trace_id());
         assert!(!seen.is_sampled() && seen.span_id() != SpanId::from(7));
         assert_eq!(Some(Arc::from("r1")), scope.map(|scope| scope.request_id));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_and_this_go_together_in_any_order() {
+        let until = std::time::Instant::now() + Duration::from_secs(9);
+        let look = async || {
+            let sampled = Context::current().span().span_context().is_sampled();
+            (sampled, RequestScope::current().map(|scope| scope.deadline))
+        };
+        let outside = with_deadline(until, unrecorded(look())).await;
+        let inside = unrecorded(with_deadline(until, look())).await;
+        assert_eq!([(false, Some(until)); 2], [outside, inside]);
     }
 
     #[tokio::test]

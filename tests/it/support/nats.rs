@@ -6,6 +6,8 @@ use std::{
     sync::OnceLock,
 };
 
+use async_nats::ConnectOptions;
+
 use super::{Process, eventually, process};
 
 /// The binary that the program itself finds or installs, with the configuration that it uses.
@@ -177,4 +179,10 @@ fn port_in(ports: &Path) -> Option<u16> {
     let text = fs::read_to_string(file.path()).ok()?;
     let json: serde_json::Value = serde_json::from_str(&text).ok()?;
     json["nats"][0].as_str()?.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Connects as a service would, by its key.
+pub(crate) fn with_key_of(service: &str, nats: &Server) -> ConnectOptions {
+    let file = nats.nkeys().unwrap().join(format!("{service}.nk"));
+    ConnectOptions::with_nkey(fs::read_to_string(file).unwrap().trim().to_owned())
 }

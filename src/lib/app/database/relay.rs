@@ -9,7 +9,10 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, context::FutureExt, trace::TraceContextExt};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -32,6 +35,8 @@ use crate::{
 
 /// Pause between two looks, jittered.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two tries to note what became of something.
+const NOTE_PAUSE: Duration = Duration::from_millis(250);
 /// What one process sends at a time.
 const AT_A_TIME: u32 = 16;
 /// Looks between two times of cleaning up.
@@ -155,17 +160,30 @@ impl<S: Store> Relay<S> {
             Kind::Mail => self.mail(taken).await,
             Kind::Event => self.event(taken).await,
         };
-        let settled = Settled {
-            registration_id: taken.registration_id.clone(),
-            kind: taken.kind,
-            holder: self.client.instance().id().to_owned(),
-            outcome,
-        };
-        if let Err(status) = self.store.settle(settled).await {
+        if let Err(status) = self.settle(taken, outcome).await {
             tracing::warn!(
                 "what became of a {} can't be noted, and it may be sent twice: {status}",
                 taken.kind.as_str()
             );
+        }
+    }
+
+    /// Notes what became of it, and tries again where the store is away, for as long as nobody else may have it.
+    async fn settle(&self, taken: &Taken, outcome: Outcome) -> Result<(), Status> {
+        let until = Instant::now() + LEASE;
+        loop {
+            let settled = Settled {
+                registration_id: taken.registration_id.clone(),
+                kind: taken.kind,
+                holder: self.client.instance().id().to_owned(),
+                outcome,
+            };
+            match self.store.settle(settled).await {
+                Err(status) if status.is_retryable() && Instant::now() < until => {
+                    sleep(NOTE_PAUSE).await;
+                }
+                noted => return noted,
+            }
         }
     }
 

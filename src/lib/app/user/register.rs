@@ -8,7 +8,10 @@
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use crate::{
     Client, Ctx, Status,
@@ -29,6 +32,10 @@ use super::validate;
 
 /// 36^16 names: no two who attempt the same registration ever share one.
 const HOLDER_LENGTH: usize = 16;
+
+/// One try to note what became of a mail, and the pause before the next.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
+const NOTE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Registers users.
 #[derive(Debug)]
@@ -132,11 +139,19 @@ impl Registrar {
     }
 }
 
-/// Notes what became of a mail; should that be lost, the relay finds out when the lease is over.
+/// Notes what became of a mail, and tries again where the database is away: when the lease is over, the relay
+/// sends what nobody has noted.
 async fn note(client: Client, settled: SettleMailRequest) {
     let until = Instant::now() + LEASE;
-    let noting = async { client.call::<SettleMail>(&settled).await };
-    if let Err(status) = with_deadline(until, unrecorded(noting)).await {
+    let noted = loop {
+        let one_try = Instant::now() + NOTE_TIMEOUT;
+        let noting = client.call::<SettleMail>(&settled);
+        match with_deadline(one_try, unrecorded(noting)).await {
+            Err(_) if Instant::now() < until => sleep(NOTE_PAUSE).await,
+            noted => break noted,
+        }
+    };
+    if let Err(status) = noted {
         tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
     }
 }

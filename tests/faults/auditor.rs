@@ -1,0 +1,188 @@
+//! The auditor: registers users while everything fails in turn, and afterwards compares answers, rows, mails and
+//! events one by one.
+//!
+//! What is lost, doubled, or there without the rest is counted; all of these must be 0. The seed decides who is
+//! registered, what fails when, and what the mail server does with whom, so a failing run can be repeated:
+//!
+//!     NATS_SERVE_AUDITOR_REGISTRATIONS=10000 NATS_SERVE_AUDITOR_SEED=7 \
+//!         cargo test --release --features faults --test faults auditor -- --nocapture
+
+mod books;
+mod client;
+mod mail_server;
+mod trouble;
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::task::JoinSet;
+
+use crate::{
+    bench::{Bench, turn},
+    proxy::Proxy,
+    python,
+    settings::{figure, number},
+    support::{PATIENCE, Server, process},
+};
+use books::{Books, Event, Row};
+use client::Intent;
+use mail_server::MailServer;
+use trouble::{Store, Trouble};
+
+/// New registrations a second.
+const RATE: u32 = 80;
+/// What the outbox may take when all is well again: the longest lease, and then one try of each.
+const SETTLING: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn an_auditor_finds_nothing_lost_and_nothing_doubled_on_sqlite() {
+    let _turn = turn().await;
+    let registrations = number("NATS_SERVE_AUDITOR_REGISTRATIONS").unwrap_or(2_000);
+    let seed = number("NATS_SERVE_AUDITOR_SEED").unwrap_or(1);
+    audit(registrations, seed, &Sqlite, &[]).await;
+}
+
+/// The default store: a file in the processes' folder.
+struct Sqlite;
+
+impl Store for Sqlite {
+    async fn lock(&self, bench: &Bench, time: Duration) {
+        let code = format!(
+            "import sqlite3, time; c = sqlite3.connect('.nats-serve/nats-serve.db', timeout=5); \
+             c.execute('BEGIN EXCLUSIVE'); time.sleep({})",
+            time.as_secs_f64()
+        );
+        let folder = bench.stack.folder();
+        let command = process::command(python::python(), folder, &["-c", &code], &[]);
+        let mut command = tokio::process::Command::from(command);
+        // Busy for longer than it waits, it is not locked, and that is what it is like.
+        let _ = command.output().await;
+    }
+
+    async fn rows(&self, bench: &Bench) -> Vec<Row> {
+        let code = "import sqlite3, json; c = sqlite3.connect('.nats-serve/nats-serve.db'); \
+             print(json.dumps([dict(zip(['id', 'email', 'registration_id', 'mail', 'event'], row)) \
+             for row in c.execute(\"SELECT u.id, u.email, m.registration_id, m.status, e.status FROM users u \
+             LEFT JOIN outbox m ON m.user_id = u.id AND m.kind = 'mail' \
+             LEFT JOIN outbox e ON e.user_id = u.id AND e.kind = 'event' WHERE u.id > 3\")]))";
+        let folder = bench.stack.folder();
+        let command = process::command(python::python(), folder, &["-c", code], &[]);
+        let output = tokio::process::Command::from(command)
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// Runs the audit on a store. `variables` are what its processes need to find it.
+pub(crate) async fn audit(
+    registrations: u32,
+    seed: u32,
+    store: &impl Store,
+    variables: &[(&str, &str)],
+) {
+    let began = Instant::now();
+    let mut random = StdRng::seed_from_u64(seed.into());
+    let nats = Server::start_secured().await;
+    let network = Proxy::start(&nats).await;
+    let mail_server = MailServer::start(seed).await;
+    let team = crate::support::nats::with_key_of("events", &nats);
+    let team = team.connect(nats.url()).await.unwrap();
+    let mut heard = team.subscribe("evt.>").await.unwrap();
+    team.flush().await.unwrap();
+    let events = tokio::spawn(async move {
+        let mut events = Vec::new();
+        while let Some(message) = heard.next().await {
+            // An empty one ends the collection; nobody else could send it.
+            if message.payload.is_empty() {
+                break;
+            }
+            events.push(Event::read(&message.payload));
+        }
+        events
+    });
+
+    let mut trouble = Trouble::begin(nats, network, mail_server, variables).await;
+    let url = trouble.register_url();
+    let intents = client::intents(registrations, &mut random);
+    let answers = {
+        let registering = register(&url, &intents);
+        trouble.until(registering, &mut random, store).await
+    };
+    let kinds = trouble.end().await;
+    drain(&trouble, SETTLING).await;
+    let rows = store.rows(&trouble.bench).await;
+    team_ends(&trouble).await;
+    let books = Books {
+        intents,
+        answers,
+        rows,
+        mails: trouble.mail_server.accepted(),
+        events: events.await.unwrap(),
+        faults: trouble.faults.clone(),
+    };
+    figure(
+        &format!("audit, seed {seed}, {:.0?}", began.elapsed()),
+        format!("{books}; {kinds}"),
+    );
+    books.assert_balanced();
+}
+
+/// Registers at a constant rate, each with the patience of a good client, and returns what each was told.
+async fn register(url: &str, intents: &[Intent]) -> Vec<client::Answer> {
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .unwrap();
+    let mut due = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let mut under_way = JoinSet::new();
+    for (at, intent) in intents.iter().enumerate() {
+        due.tick().await;
+        let (http, url, intent) = (http.clone(), url.to_owned(), intent.clone());
+        under_way.spawn(async move { (at, intent.send(&http, &url).await) });
+    }
+    let mut answers = under_way.join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// Has what is left over sent, until nothing is.
+async fn drain(trouble: &Trouble, within: Duration) {
+    let until = Instant::now() + within;
+    loop {
+        let listed = trouble.outbox(&["--json", "--limit", "200"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        if listed["pending"] == 0 {
+            return;
+        }
+        assert!(Instant::now() < until, "the outbox is not empty: {listed}");
+        for entry in listed["entries"].as_array().unwrap() {
+            let waits = entry["delivery"] == "pending" && entry["is_leased"] == false;
+            if waits && entry["due_in_ms"].as_i64().unwrap() > 1_000 {
+                // It is answered by an error where the relay was quicker.
+                let id = entry["registration_id"].as_str().unwrap();
+                trouble.try_outbox(&["retry", id]);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Ends the collection of events, after the last.
+async fn team_ends(trouble: &Trouble) {
+    let nats = trouble.bench.stack.nats.as_ref().unwrap();
+    let database = crate::support::nats::with_key_of("database", nats);
+    let database = database.connect(nats.url()).await.unwrap();
+    let end = database.publish("evt.user.registered", "".into());
+    tokio::time::timeout(PATIENCE, end).await.unwrap().unwrap();
+    database.flush().await.unwrap();
+}
+
+/// Draws a number of milliseconds.
+fn milliseconds(random: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(random.random_range(range))
+}

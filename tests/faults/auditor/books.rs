@@ -1,0 +1,236 @@
+//! What everybody says of the registrations, and whether it is the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    client::{Answer, Intent},
+    mail_server::Mail,
+};
+
+/// Seconds that a mail may take from the mail server's acceptance to its note, and a fault to be felt before it
+/// is: what fails meanwhile may cost a second mail.
+const NOTED_AFTER: f64 = 2.0;
+const FELT_FOR: f64 = 2.0;
+
+/// A row of `users`, with the states of the outbox.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) email: String,
+    pub(crate) registration_id: String,
+    pub(crate) mail: String,
+    pub(crate) event: String,
+}
+
+/// An event as the other team heard it.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    registration_id: String,
+    user_id: i64,
+}
+
+impl Event {
+    pub(crate) fn read(payload: &[u8]) -> Self {
+        let event: Value = serde_json::from_slice(payload).unwrap();
+        Self {
+            registration_id: event["id"].as_str().unwrap().to_owned(),
+            user_id: event["subject"].as_str().unwrap().parse().unwrap(),
+        }
+    }
+}
+
+/// Something that killed, paused or cut off a process, or the mail server; seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+}
+
+pub(crate) struct Books {
+    pub(crate) intents: Vec<Intent>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) mails: Vec<Mail>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Books {
+    fn created(&self) -> impl Iterator<Item = (&Intent, &Answer)> {
+        let all = self.intents.iter().zip(&self.answers);
+        all.filter(|(_, answer)| answer.status == Some(201))
+    }
+
+    /// Who was told 201 and is not there, as himself.
+    fn lost(&self) -> Vec<String> {
+        let rows: BTreeMap<i64, &str> = self.rows.iter().map(|row| (row.id, &*row.email)).collect();
+        self.created()
+            .filter(|(intent, answer)| {
+                let email = answer.user_id.and_then(|id| rows.get(&id));
+                email != Some(&&*intent.email)
+            })
+            .map(|(intent, answer)| format!("{} {answer:?}", intent.email))
+            .collect()
+    }
+
+    /// Keys, and addresses, that stand for more than one user.
+    fn doubled_users(&self) -> Vec<String> {
+        let mut users = BTreeMap::<&str, BTreeSet<i64>>::new();
+        for (intent, answer) in self.created() {
+            let users = users.entry(intent.key.as_deref().unwrap_or(&intent.email));
+            users.or_default().extend(answer.user_id);
+        }
+        let keys = users.into_iter().filter(|(_, users)| users.len() > 1);
+        let mut addresses = BTreeSet::new();
+        let twice = self.rows.iter().filter(|row| !addresses.insert(&row.email));
+        keys.map(|(key, users)| format!("{key}: {users:?}"))
+            .chain(twice.map(|row| row.email.clone()))
+            .collect()
+    }
+
+    /// Mails, by their Message-ID.
+    fn mails_by_id(&self) -> BTreeMap<&str, Vec<&Mail>> {
+        let mut mails = BTreeMap::<&str, Vec<&Mail>>::new();
+        for mail in &self.mails {
+            mails.entry(&mail.message_id).or_default().push(mail);
+        }
+        mails
+    }
+
+    /// The registration of a Message-ID: `<id@domain>`.
+    fn registration_of(message_id: &str) -> &str {
+        message_id
+            .trim_start_matches('<')
+            .split('@')
+            .next()
+            .unwrap()
+    }
+
+    fn mails_without_a_row(&self) -> Vec<String> {
+        let rows: BTreeMap<&str, &str> = self
+            .rows
+            .iter()
+            .map(|row| (&*row.registration_id, &*row.email))
+            .collect();
+        self.mails
+            .iter()
+            .filter(|mail| rows.get(Self::registration_of(&mail.message_id)) != Some(&&*mail.to))
+            .map(|mail| format!("{mail:?}"))
+            .collect()
+    }
+
+    /// Nobody can send to `refused…`, and the outbox must say so.
+    fn rows_without_a_mail(&self) -> Vec<String> {
+        let sent: BTreeSet<&str> = self
+            .mails
+            .iter()
+            .map(|mail| Self::registration_of(&mail.message_id))
+            .collect();
+        self.rows
+            .iter()
+            .filter(|row| match row.email.starts_with("refused") {
+                true => row.mail != "failed",
+                false => !sent.contains(&*row.registration_id) || row.mail != "sent",
+            })
+            .map(|row| format!("{row:?}"))
+            .collect()
+    }
+
+    /// Second mails, within the window that is documented, and outside of it.
+    fn doubled_mails(&self) -> (usize, Vec<String>) {
+        let (mut within, mut outside) = (0, Vec::new());
+        for (id, mails) in self.mails_by_id() {
+            for (first, second) in mails.iter().zip(mails.iter().skip(1)) {
+                let disturbed = |fault: &Fault| {
+                    fault.from <= first.at + NOTED_AFTER && fault.to + FELT_FOR >= first.at
+                };
+                match first.silent || self.faults.iter().any(disturbed) {
+                    true => within += 1,
+                    false => outside.push(format!("{id}: {first:?}, {second:?}")),
+                }
+            }
+        }
+        (within, outside)
+    }
+
+    fn events_and_rows_that_differ(&self) -> Vec<String> {
+        let rows: BTreeMap<&str, i64> = self
+            .rows
+            .iter()
+            .map(|row| (&*row.registration_id, row.id))
+            .collect();
+        let told: BTreeSet<&str> = self
+            .events
+            .iter()
+            .map(|event| &*event.registration_id)
+            .collect();
+        let untrue = self
+            .events
+            .iter()
+            .filter(|event| rows.get(&*event.registration_id) != Some(&event.user_id))
+            .map(|event| format!("{event:?}"));
+        let untold = self
+            .rows
+            .iter()
+            .filter(|row| !told.contains(&*row.registration_id) || row.event != "sent")
+            .map(|row| format!("{row:?}"));
+        untrue.chain(untold).collect()
+    }
+
+    /// What a client was told that is none of 201, 409 and 422, or nothing final.
+    fn unexpected(&self) -> Vec<String> {
+        let all = self.intents.iter().zip(&self.answers);
+        all.filter(|(_, answer)| !matches!(answer.status, Some(201 | 409 | 422)))
+            .map(|(intent, answer)| format!("{intent:?}: {answer:?}"))
+            .collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_balanced(&self) {
+        for (what, found) in [
+            ("201s without a row", self.lost()),
+            ("keys or addresses with two users", self.doubled_users()),
+            ("mails without a row", self.mails_without_a_row()),
+            ("rows without a mail", self.rows_without_a_mail()),
+            ("mails doubled outside the window", self.doubled_mails().1),
+            (
+                "events that differ from the rows",
+                self.events_and_rows_that_differ(),
+            ),
+            ("answers that are not final", self.unexpected()),
+        ] {
+            assert!(found.is_empty(), "{what}: {found:#?}");
+        }
+        assert!(self.created().count() * 2 > self.intents.len());
+    }
+}
+
+impl fmt::Display for Books {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (within, outside) = self.doubled_mails();
+        let tries: usize = self.answers.iter().map(|answer| answer.tries).sum();
+        write!(
+            f,
+            "{} registrations in {tries} requests, {} x 201, {} rows, {} mails; lost {}, doubled users {}, \
+             doubled mails {} ({within} more within the window), mails without a row {}, rows without a mail {}, \
+             events that differ {}, without a final answer {}",
+            self.intents.len(),
+            self.created().count(),
+            self.rows.len(),
+            self.mails_by_id().len(),
+            self.lost().len(),
+            self.doubled_users().len(),
+            outside.len(),
+            self.mails_without_a_row().len(),
+            self.rows_without_a_mail().len(),
+            self.events_and_rows_that_differ().len(),
+            self.unexpected().len(),
+        )
+    }
+}
