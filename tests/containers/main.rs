@@ -20,11 +20,24 @@ mod it {
 }
 use it::support;
 
-/// The load driver of tests/faults.
+/// The Python of tests/conformance.
+#[allow(dead_code, reason = "tests/conformance uses more of it")]
+#[path = "../conformance/python.rs"]
+mod python;
+
+/// The load driver and the auditor of tests/faults.
 #[path = "../faults"]
 mod faults {
     #[allow(dead_code, reason = "tests/faults uses more of it")]
+    pub(crate) mod auditor;
+    #[allow(dead_code, reason = "tests/faults uses more of it")]
+    pub(crate) mod bench;
+    #[allow(dead_code, reason = "tests/faults uses more of it")]
+    pub(crate) mod frames;
+    #[allow(dead_code, reason = "tests/faults uses more of it")]
     pub(crate) mod load;
+    #[allow(dead_code, reason = "tests/faults uses more of it")]
+    pub(crate) mod proxy;
     #[allow(
         dead_code,
         clippy::disallowed_methods,
@@ -36,8 +49,9 @@ mod faults {
     #[allow(dead_code, reason = "tests/faults uses more of it")]
     pub(crate) mod stopwatch;
 }
-use faults::{settings, stalls, stopwatch};
+use faults::{auditor, bench, frames, proxy, settings, stalls, stopwatch};
 
+mod audit;
 mod composed;
 mod engine;
 mod images;

@@ -23,14 +23,14 @@ const ENCODED: &str = "hunter2%2F%40%3A%20x";
 /// Where a server that is stopped answers when it is started again.
 type Port = u16;
 
-struct Server {
+pub(crate) struct Server {
     container: ContainerAsync<GenericImage>,
     port: Port,
     databases: usize,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         images::provide();
         let (name, tag) = POSTGRES.split_once(':').unwrap();
         let image = GenericImage::new(name, tag)
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// Makes a database of its own and returns the settings for it.
-    async fn fresh(&mut self) -> Vec<(&'static str, String)> {
+    pub(crate) async fn fresh(&mut self) -> Vec<(&'static str, String)> {
         self.databases += 1;
         let name = format!("test{}", self.databases);
         self.sql(&format!("CREATE DATABASE {name}")).await;
@@ -75,20 +75,20 @@ impl Server {
     }
 
     async fn try_sql_in(&self, database: &str, sql: &str) -> Result<(), String> {
-        let psql = "psql -q -h 127.0.0.1 -U postgres -d".split(' ');
+        self.query(database, sql).await.map(|_| ())
+    }
+
+    /// Returns what was found, without headings.
+    pub(crate) async fn query(&self, database: &str, sql: &str) -> Result<String, String> {
+        let psql = "psql -q -A -t -h 127.0.0.1 -U postgres -d".split(' ');
         let psql = ExecCommand::new(psql.chain([database, "-c", sql]));
         let psql = psql.with_env_vars([("PGPASSWORD", PASSWORD)]);
-        let mut done = self
-            .container
-            .exec(psql)
-            .await
-            .map_err(|error| error.to_string())?;
-        let said = done
-            .stderr_to_vec()
-            .await
-            .map_err(|error| error.to_string())?;
+        let words = |error: testcontainers::TestcontainersError| error.to_string();
+        let mut done = self.container.exec(psql).await.map_err(words)?;
+        let said = done.stderr_to_vec().await.map_err(words)?;
+        let found = done.stdout_to_vec().await.map_err(words)?;
         match done.exit_code().await {
-            Ok(Some(0)) => Ok(()),
+            Ok(Some(0)) => Ok(String::from_utf8_lossy(&found).into_owned()),
             other => Err(format!("{other:?}: {}", String::from_utf8_lossy(&said))),
         }
     }
@@ -146,6 +146,25 @@ async fn a_server_that_refuses_us_ends_the_process_with_words_and_no_password() 
             "{said}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_key_that_another_transaction_holds_is_under_way_to_others_and_not_to_ourselves() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    let hold = "BEGIN; INSERT INTO users (name, email, email_normalised)
+        VALUES ('X', 'david@example.com', 'david@example.com'); SELECT pg_sleep(4); ROLLBACK";
+    let asking = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let first = database.create_at_once("David", "david@example.com").await;
+        let again = database.create_again("David", "david@example.com").await;
+        (first.unwrap_err(), again.unwrap_err())
+    };
+    let (held, (first, again)) = tokio::join!(server.query("test1", hold), asking);
+    held.unwrap();
+    assert_eq!((Code::Conflict, true), (first.code(), first.is_retryable()));
+    assert_eq!(Code::Unavailable, again.code());
+    database.create("David", "david@example.com").await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! registered, what fails when, and what the mail server does with whom, so a failing run can be repeated:
 //!
 //!     NATS_SERVE_AUDITOR_REGISTRATIONS=10000 NATS_SERVE_AUDITOR_SEED=7 \
-//!         cargo test --release --features faults --test faults auditor -- --nocapture
+//!         cargo test --release --features faults --test faults audit -- --nocapture
 
 mod books;
 mod client;
@@ -19,73 +19,47 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use crate::{
-    bench::{Bench, turn},
     proxy::Proxy,
-    python,
     settings::{figure, number},
-    support::{PATIENCE, Server, process},
+    support::{PATIENCE, Server},
 };
-use books::{Books, Event, Row};
+pub(crate) use books::Row;
+use books::{Books, Event};
 use client::Intent;
 use mail_server::MailServer;
-use trouble::{Store, Trouble};
+pub(crate) use trouble::Store;
+use trouble::Trouble;
 
-/// New registrations a second.
-const RATE: u32 = 80;
 /// What the outbox may take when all is well again: the longest lease, and then one try of each.
 const SETTLING: Duration = Duration::from_secs(90);
 
-#[tokio::test]
-async fn an_auditor_finds_nothing_lost_and_nothing_doubled_on_sqlite() {
-    let _turn = turn().await;
-    let registrations = number("NATS_SERVE_AUDITOR_REGISTRATIONS").unwrap_or(2_000);
-    let seed = number("NATS_SERVE_AUDITOR_SEED").unwrap_or(1);
-    audit(registrations, seed, &Sqlite, &[]).await;
+/// How much is registered.
+pub(crate) struct Plan {
+    registrations: u32,
+    seed: u32,
+    /// New registrations a second.
+    rate: u32,
 }
 
-/// The default store: a file in the processes' folder.
-struct Sqlite;
-
-impl Store for Sqlite {
-    async fn lock(&self, bench: &Bench, time: Duration) {
-        let code = format!(
-            "import sqlite3, time; c = sqlite3.connect('.nats-serve/nats-serve.db', timeout=5); \
-             c.execute('BEGIN EXCLUSIVE'); time.sleep({})",
-            time.as_secs_f64()
-        );
-        let folder = bench.stack.folder();
-        let command = process::command(python::python(), folder, &["-c", &code], &[]);
-        let mut command = tokio::process::Command::from(command);
-        // Busy for longer than it waits, it is not locked, and that is what it is like.
-        let _ = command.output().await;
-    }
-
-    async fn rows(&self, bench: &Bench) -> Vec<Row> {
-        let code = "import sqlite3, json; c = sqlite3.connect('.nats-serve/nats-serve.db'); \
-             print(json.dumps([dict(zip(['id', 'email', 'registration_id', 'mail', 'event'], row)) \
-             for row in c.execute(\"SELECT u.id, u.email, m.registration_id, m.status, e.status FROM users u \
-             LEFT JOIN outbox m ON m.user_id = u.id AND m.kind = 'mail' \
-             LEFT JOIN outbox e ON e.user_id = u.id AND e.kind = 'event' WHERE u.id > 3\")]))";
-        let folder = bench.stack.folder();
-        let command = process::command(python::python(), folder, &["-c", code], &[]);
-        let output = tokio::process::Command::from(command)
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        serde_json::from_slice(&output.stdout).unwrap()
+impl Plan {
+    /// Reads what was asked for; so much otherwise.
+    pub(crate) fn or(registrations: u32, rate: u32) -> Self {
+        Self {
+            registrations: number("NATS_SERVE_AUDITOR_REGISTRATIONS").unwrap_or(registrations),
+            seed: number("NATS_SERVE_AUDITOR_SEED").unwrap_or(1),
+            rate: number("NATS_SERVE_AUDITOR_RATE").unwrap_or(rate),
+        }
     }
 }
 
 /// Runs the audit on a store. `variables` are what its processes need to find it.
-pub(crate) async fn audit(
-    registrations: u32,
-    seed: u32,
-    store: &impl Store,
-    variables: &[(&str, &str)],
-) {
+pub(crate) async fn audit(plan: Plan, store: &impl Store, variables: &[(&str, &str)]) {
     let began = Instant::now();
+    let Plan {
+        registrations,
+        seed,
+        rate,
+    } = plan;
     let mut random = StdRng::seed_from_u64(seed.into());
     let nats = Server::start_secured().await;
     let network = Proxy::start(&nats).await;
@@ -110,7 +84,7 @@ pub(crate) async fn audit(
     let url = trouble.register_url();
     let intents = client::intents(registrations, &mut random);
     let answers = {
-        let registering = register(&url, &intents);
+        let registering = register(&url, &intents, rate);
         trouble.until(registering, &mut random, store).await
     };
     let kinds = trouble.end().await;
@@ -133,12 +107,12 @@ pub(crate) async fn audit(
 }
 
 /// Registers at a constant rate, each with the patience of a good client, and returns what each was told.
-async fn register(url: &str, intents: &[Intent]) -> Vec<client::Answer> {
+async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answer> {
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(10))
         .build()
         .unwrap();
-    let mut due = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let mut due = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut under_way = JoinSet::new();
     for (at, intent) in intents.iter().enumerate() {
         due.tick().await;

@@ -28,6 +28,7 @@ use it::support;
 #[path = "../conformance/python.rs"]
 mod python;
 
+mod auditor;
 mod bench;
 mod calls;
 mod frames;
@@ -37,7 +38,7 @@ mod settings;
 mod stalls;
 mod stopwatch;
 
-mod auditor;
+mod audit;
 mod cut_off;
 mod flood;
 mod frozen;

@@ -169,6 +169,18 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The same as another attempt of our own.
+    pub(crate) async fn create_again(&self, name: &str, email: &str) -> Result<User, Status> {
+        let request = CreateUserRequest {
+            is_repeated: true,
+            ..request(name, email)
+        };
+        let created = self.client.call::<CreateUser>(&request).await;
+        created.map(|created| created.user)
+    }
+}
+
 /// What a notification service of the test's own has been asked to send.
 #[derive(Default)]
 struct Mails {
