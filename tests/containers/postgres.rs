@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use nats_serve::Code;
 use testcontainers::{
-    ContainerAsync, GenericImage, ImageExt,
-    core::{ExecCommand, WaitFor, ports::IntoContainerPort},
+    ContainerAsync, ContainerRequest, GenericImage, ImageExt,
+    core::{ExecCommand, Mount, WaitFor, ports::IntoContainerPort},
     runners::AsyncRunner,
 };
 
 use crate::{
+    engine::docker,
     images::{self, POSTGRES},
     support::{
         PATIENCE, Process, eventually, process,
@@ -31,6 +32,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::with(|image| image).await
+    }
+
+    async fn with(
+        change: impl FnOnce(ContainerRequest<GenericImage>) -> ContainerRequest<GenericImage>,
+    ) -> Self {
         images::provide();
         let (name, tag) = POSTGRES.split_once(':').unwrap();
         let image = GenericImage::new(name, tag)
@@ -40,7 +47,7 @@ impl Server {
                 "database system is ready to accept connections",
             ))
             .with_env_var("POSTGRES_PASSWORD", PASSWORD);
-        let container = image.start().await.unwrap();
+        let container = change(image).start().await.unwrap();
         let port = container.get_host_port_ipv4(5432).await.unwrap();
         let mut server = Self {
             container,
@@ -64,6 +71,13 @@ impl Server {
         let port = self.port;
         let url = format!("postgres://postgres:{ENCODED}@127.0.0.1:{port}/{database}");
         vec![("DATABASE_URL", url)]
+    }
+
+    /// Runs a command as the server's user.
+    fn run(&self, command: &[&str]) {
+        let id = self.container.id();
+        let all = [&["exec", "--user", "postgres", id], command].concat();
+        docker(&all);
     }
 
     async fn sql(&self, sql: &str) {
@@ -235,4 +249,49 @@ async fn a_frozen_server_costs_each_request_its_deadline_at_most_and_heals() {
     for read in futures_util::future::join_all(reads).await {
         read.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
+    let disk = Mount::tmpfs_mount("/small")
+        .with_size("16m")
+        .with_mode(0o1777);
+    let mut server = Server::with(|image| image.with_mount(disk)).await;
+    let database = Database::start(1, &server.fresh().await).await;
+    server.run(&["mkdir", "/small/space"]);
+    server
+        .sql("CREATE TABLESPACE small LOCATION '/small/space'")
+        .await;
+    let sql = |sql: &'static str| server.query("test1", sql);
+    sql("ALTER TABLE outbox SET TABLESPACE small")
+        .await
+        .unwrap();
+    sql("ALTER TABLE users SET TABLESPACE small").await.unwrap();
+    database.create("David", "david@example.com").await.unwrap();
+    sql("CREATE TABLE filler (text TEXT) TABLESPACE small")
+        .await
+        .unwrap();
+    let fill = "INSERT INTO filler SELECT repeat(md5(n::TEXT), 20) FROM generate_series(1, 100) n";
+    while sql(fill).await.is_ok() {}
+    // What is left of the pages that are there.
+    let mut refused = None;
+    for n in 0..500 {
+        let stored = database
+            .create_at_once("X", &format!("x{n}@example.com"))
+            .await;
+        if let Err(status) = stored {
+            refused = Some((n, status.code()));
+            break;
+        }
+    }
+    let (n, code) = refused.expect("a disk that is full");
+    assert_eq!(Code::Unavailable, code);
+    let half = format!("SELECT count(*) FROM users WHERE email = 'x{n}@example.com'");
+    assert_eq!("0", server.query("test1", &half).await.unwrap().trim());
+    assert_eq!("Alice", database.user("1").await.unwrap().user.name);
+    sql("DROP TABLE filler").await.unwrap();
+    database
+        .create("X", &format!("x{n}@example.com"))
+        .await
+        .unwrap();
 }

@@ -128,7 +128,7 @@ async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answe
 async fn drain(trouble: &Trouble, within: Duration) {
     let until = Instant::now() + within;
     loop {
-        let listed = trouble.outbox(&["--json", "--limit", "200"]);
+        let listed = trouble.outbox(&["--json", "--limit", "200"]).await.unwrap();
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         if listed["pending"] == 0 {
             return;
@@ -139,7 +139,7 @@ async fn drain(trouble: &Trouble, within: Duration) {
             if waits && entry["due_in_ms"].as_i64().unwrap() > 1_000 {
                 // It is answered by an error where the relay was quicker.
                 let id = entry["registration_id"].as_str().unwrap();
-                trouble.try_outbox(&["retry", id]);
+                let _ = trouble.outbox(&["retry", id]).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -100,6 +100,11 @@ impl Bench {
         format!("http://{address}/user/1")
     }
 
+    /// Where one of the gateways registers.
+    pub(crate) fn register(&self, gateway: &str) -> String {
+        self.get_user(gateway).replace("/user/1", "/register")
+    }
+
     /// The instance id of a process.
     pub(crate) fn instance(&self, name: &str) -> String {
         let output = self.stack.processes[name].output();
@@ -114,6 +119,14 @@ pub(crate) const ONE_EACH: [(&str, usize); 4] = [
     ("database-service", 1),
     ("notification-service", 1),
     ("user-service", 1),
+    ("gateway", 1),
+];
+
+/// What a registration passes through, three replicas a service.
+pub(crate) const THREE_OF_ALL: [(&str, usize); 4] = [
+    ("database-service", 3),
+    ("notification-service", 3),
+    ("user-service", 3),
     ("gateway", 1),
 ];
 

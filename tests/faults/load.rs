@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,9 +42,34 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn succeeded(&self) -> bool {
-        self.result == Ok(200)
+        matches!(self.result, Ok(200 | 201))
     }
 }
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Get,
+    Register,
+}
+
+impl Work {
+    fn request(self, client: &reqwest::Client, url: String) -> reqwest::RequestBuilder {
+        match self {
+            Self::Get => client.get(url),
+            Self::Register => {
+                let n = NEXT.fetch_add(1, Relaxed);
+                let email = format!("load{n}@example.com");
+                client
+                    .post(url)
+                    .header("idempotency-key", format!("load-{n}"))
+                    .json(&serde_json::json!({"name": "Load", "email": email}))
+            }
+        }
+    }
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A running load.
 #[derive(Debug)]
@@ -52,6 +80,7 @@ pub(crate) struct Load {
 
 #[derive(Debug)]
 struct Shared {
+    work: Work,
     target: Mutex<String>,
     outcomes: Mutex<Vec<Outcome>>,
     connections: Semaphore,
@@ -61,8 +90,18 @@ struct Shared {
 impl Load {
     /// Begins to `GET` a URL so often a second.
     pub(crate) fn start(url: String, rate: u32) -> Self {
+        Self::sending(Work::Get, url, rate)
+    }
+
+    /// Begins to register so many a second, each with an address and a key of its own, and once.
+    pub(crate) fn registering(url: String, rate: u32) -> Self {
+        Self::sending(Work::Register, url, rate)
+    }
+
+    fn sending(work: Work, url: String, rate: u32) -> Self {
         stalls::watch();
         let shared = Arc::new(Shared {
+            work,
             target: Mutex::new(url),
             outcomes: Mutex::default(),
             connections: Semaphore::new(CONNECTIONS),
@@ -128,7 +167,7 @@ async fn send(client: reqwest::Client, shared: Arc<Shared>, sent: Instant) {
     let url = shared.target.lock().unwrap().clone();
     let mut trace = String::new();
     let answered = async {
-        let response = client.get(url).send().await?;
+        let response = shared.work.request(&client, url).send().await?;
         if let Some(header) = response.headers().get("traceparent") {
             let header = header.to_str().unwrap_or_default();
             trace = header.split('-').nth(1).unwrap_or_default().to_owned();

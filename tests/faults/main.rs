@@ -44,6 +44,7 @@ mod flood;
 mod frozen;
 mod hostile;
 mod inbox;
+mod keyed;
 mod killed;
 mod lame_duck;
 mod leaving;

@@ -1,4 +1,4 @@
-//! Rolling restarts of everything under load: no `GET` fails, and each process ends well, in its time.
+//! Rolling restarts of everything under load: no `GET` and no keyed registration fails, and each process ends well, in its time.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ async fn a_rolling_restart_costs_no_get() {
     let _turn = turn().await;
     let nats = Server::start_secured().await;
     let bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
-    restart(bench, "loopback").await;
+    let load = Load::start(bench.get_user("gateway-1"), rate());
+    restart(bench, load, Bench::get_user, "loopback").await;
 }
 
 #[tokio::test]
@@ -40,11 +41,19 @@ async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
         .each_ref()
         .map(|(name, url)| (*name, url.as_str()));
     let bench = Bench::on(nats, &SERVICES, &variables).await;
-    restart(bench, "3 ms each way").await;
+    let load = Load::start(bench.get_user("gateway-1"), rate());
+    restart(bench, load, Bench::get_user, "3 ms each way").await;
 }
 
-async fn restart(mut bench: Bench, how: &str) {
-    let load = Load::start(bench.get_user("gateway-1"), rate());
+#[tokio::test]
+async fn a_rolling_restart_costs_no_keyed_registration() {
+    let _turn = turn().await;
+    let bench = Bench::start(&SERVICES, &[]).await;
+    let load = Load::registering(bench.register("gateway-1"), rate() / 2);
+    restart(bench, load, Bench::register, "registrations").await;
+}
+
+async fn restart(mut bench: Bench, load: Load, url: impl Fn(&Bench, &str) -> String, how: &str) {
     let mut leaving = Vec::new();
     while leaving.len() < LEAVES {
         // One replica of each service at a time, as if each were rolled out by its own team.
@@ -61,7 +70,7 @@ async fn restart(mut bench: Bench, how: &str) {
         }
         let old = bench.replicas("gateway");
         let new = bench.add("gateway").await;
-        load.aim_at(bench.get_user(&new));
+        load.aim_at(url(&bench, &new));
         // A balancer stops sending before a gateway is told to leave.
         tokio::time::sleep(Duration::from_secs(1)).await;
         leaving.extend(leave(&mut bench, &old).await);

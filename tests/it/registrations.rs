@@ -8,7 +8,9 @@ use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Stack, eventually, nats::with_key_of, process, stack::Reply};
+use crate::support::{
+    PATIENCE, Process, Stack, eventually, nats::with_key_of, process, stack::Reply,
+};
 
 const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
 
@@ -266,6 +268,13 @@ async fn another_teams_subscriber_hears_of_each_new_user_once() {
         .unwrap();
     let mut events = team.subscribe("evt.>").await.unwrap();
     team.flush().await.unwrap();
+    // The example as its first lines say.
+    let program = process::build_folder().join("examples/newcomers");
+    let key = nats.nkeys().unwrap().join("events.nk");
+    let arguments = [&*nats.url(), key.to_str().unwrap()];
+    let mut newcomers = Process::start_program(&program, stack.folder(), &arguments, &[]);
+    newcomers.says("listening").await;
+
     let registered = register_with(&stack, "k1", DAVID).await;
     assert_eq!(201, register_with(&stack, "k1", DAVID).await.status);
     let event = tokio::time::timeout(PATIENCE, events.next()).await;
@@ -280,6 +289,7 @@ async fn another_teams_subscriber_hears_of_each_new_user_once() {
     );
     let trace = event.headers.as_ref().unwrap().get("traceparent").unwrap();
     assert!(trace.as_str().contains(&registered.trace_id()), "{trace}");
+    newcomers.says("user \"4\" has registered").await;
     let more = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     assert!(more.is_err(), "{more:?}");
 }

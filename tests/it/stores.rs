@@ -1,6 +1,15 @@
 //! SQLite keeps the contract of stores, and a setting that names no store is an error that helps.
 
-use crate::support::{Process, process, store};
+use std::time::{Duration, Instant};
+
+use nats_serve::Code;
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use crate::support::{
+    Process, Server, Stack, eventually, process,
+    stack::SERVICES,
+    store::{self, Database},
+};
 
 #[tokio::test]
 async fn sqlite_holds_the_contract_of_stores() {
@@ -74,4 +83,132 @@ async fn a_database_that_is_away_is_waited_for_and_the_process_says_so() {
         "{}",
         process.output()
     );
+}
+
+#[tokio::test]
+async fn while_another_holds_the_sqlite_file_writes_say_so_soon_and_reads_go_on() {
+    let stack = Stack::start().await;
+    let file = stack.folder().join(".nats-serve/nats-serve.db");
+    let mut other = SqliteConnectOptions::new()
+        .filename(file)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let asked = Instant::now();
+    let writes = (0..10).map(|n| {
+        let stack = &stack;
+        async move { stack.register("X", &format!("x{n}@example.com")).await }
+    });
+    for refused in futures_util::future::join_all(writes).await {
+        refused.problem(503);
+        assert_eq!("1", refused.header("retry-after"));
+    }
+    // Half a second is promised.
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(200, stack.get("/user/1").await.status);
+    assert_eq!(0, stack.mails().len());
+
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    assert_eq!(201, stack.register("X", "x0@example.com").await.status);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
+    let nats = Server::start_secured().await;
+    let mut stack = Stack::empty(nats, &[]);
+    // What a process may write to any file, in blocks of 512 bytes, stands for the disk: as little as the tables
+    // and some users take. The log of what is written before it goes into the file counts, too.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 400; exec {} database-service",
+        process::program()
+    );
+    stack.add_program("database-service", "sh".as_ref(), &["-c", &script]);
+    for service in &SERVICES[1..] {
+        stack.add(service, service);
+    }
+    for service in SERVICES {
+        stack.ready(service).await;
+    }
+    let mut stored = Vec::new();
+    let mut refused = 0;
+    for n in 0..400 {
+        let email = format!("{n}@example.com");
+        let reply = stack.register("X", &email).await;
+        match reply.status.as_u16() {
+            201 => {
+                let id = reply.json()["data"]["user"]["id"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned();
+                stored.push((id, email));
+            }
+            _ => {
+                reply.problem(503);
+                refused += 1;
+                if refused == 20 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(refused == 20 && !stored.is_empty(), "{refused}, {stored:?}");
+    let mails = eventually("the mails", async || {
+        let mails = stack.mails();
+        (mails.len() >= stored.len()).then_some(mails)
+    })
+    .await;
+    for (id, email) in &stored {
+        let user = stack.get(&format!("/user/{id}")).await;
+        assert_eq!(*email, user.json()["data"]["user"]["email"]);
+        assert!(
+            mails
+                .iter()
+                .any(|mail| mail.contains(&format!("<{email}>")))
+        );
+    }
+    assert_eq!(stored.len(), mails.len(), "no mail for who was refused");
+
+    // With room again it goes on.
+    stack.leave("database-service").await;
+    stack.add("database-2", "database-service");
+    stack.ready("database-2").await;
+    assert_eq!(201, stack.register("X", "after@example.com").await.status);
+}
+
+#[tokio::test]
+async fn a_burst_beyond_the_writers_queue_is_refused_and_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.db");
+    let settings = vec![("DATABASE_URL", format!("sqlite://{}", file.display()))];
+    let database = Database::start(1, &settings).await;
+    let writes = (0..600).map(|n| {
+        let database = &database;
+        async move {
+            let email = format!("x{n}@example.com");
+            database.create_at_once("X", &email).await
+        }
+    });
+    let written = futures_util::future::join_all(writes).await;
+    let (good, refused): (Vec<_>, Vec<_>) = written.into_iter().partition(Result::is_ok);
+    assert!(!good.is_empty());
+    for refused in refused {
+        let code = refused.unwrap_err().code();
+        assert!(
+            [Code::Overloaded, Code::Unavailable].contains(&code),
+            "{code}"
+        );
+    }
+    for user in good {
+        let user = user.unwrap();
+        assert_eq!(user, database.user(&user.id).await.unwrap().user);
+    }
 }

@@ -74,9 +74,7 @@ impl Trouble {
     }
 
     pub(crate) fn register_url(&self) -> String {
-        self.bench
-            .get_user("gateway-1")
-            .replace("/user/1", "/register")
+        self.bench.register("gateway-1")
     }
 
     /// Makes trouble, with pauses, for as long as something lasts.
@@ -156,18 +154,19 @@ impl Trouble {
         all.join(", ")
     }
 
-    /// Runs `nats-serve outbox` and returns what it printed.
-    #[track_caller]
-    pub(crate) fn outbox(&self, arguments: &[&str]) -> String {
-        let (good, said) = self.try_outbox(arguments);
-        assert!(good, "{said}");
-        said
-    }
-
-    pub(crate) fn try_outbox(&self, arguments: &[&str]) -> (bool, String) {
+    /// Runs `nats-serve outbox` and returns what it printed, where it succeeded. The proxy goes on meanwhile.
+    pub(crate) async fn outbox(&self, arguments: &[&str]) -> Result<String, String> {
         let all: Vec<&str> = ["outbox"].iter().chain(arguments).copied().collect();
         let stack = &self.bench.stack;
-        process::run(stack.folder(), &all, &stack.nats_variables())
+        let program = process::program().as_ref();
+        let command = process::command(program, stack.folder(), &all, &stack.nats_variables());
+        let output = tokio::process::Command::from(command).output().await;
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
     }
 }
 

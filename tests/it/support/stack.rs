@@ -97,6 +97,17 @@ impl Stack {
         self.processes.insert(name.to_owned(), process);
     }
 
+    /// Starts a process by another program, which runs ours.
+    pub(crate) fn add_program(&mut self, name: &str, program: &Path, arguments: &[&str]) {
+        let variables: Vec<(&str, &str)> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let process = Process::start_program(program, self.folder.path(), arguments, &variables);
+        self.processes.insert(name.to_owned(), process);
+    }
+
     /// Waits until a process says that it is ready.
     pub(crate) async fn ready(&mut self, name: &str) {
         let process = self.processes.get_mut(name).unwrap();

@@ -224,17 +224,23 @@ fn record(row: &SqliteRow) -> Result<UserRecord, sqlx::Error> {
 ///
 /// It may have hit several callers, so each gets a share.
 fn status(error: &Arc<sqlx::Error>) -> Status {
-    /// <https://www.sqlite.org/rescode.html>: SQLITE_BUSY, SQLITE_LOCKED and their extensions.
-    fn is_busy(code: &str) -> bool {
-        code.parse()
-            .is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6))
-    }
-    let code = error.as_database_error().and_then(|error| error.code());
-    let busy =
-        matches!(**error, sqlx::Error::PoolTimedOut) || code.is_some_and(|code| is_busy(&code));
-    if busy {
-        Status::unavailable("the database is busy").with_source(Arc::clone(error))
-    } else {
-        Status::internal(Arc::clone(error))
-    }
+    let away = match (&**error, primary_code(error)) {
+        (sqlx::Error::PoolTimedOut, _) => "the database is busy",
+        _ if is_busy(error) => "the database is busy",
+        // SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
+        (_, Some(10 | 13 | 14)) => "the disk of the database is full, or fails",
+        _ => return Status::internal(Arc::clone(error)),
+    };
+    Status::unavailable(away).with_source(Arc::clone(error))
+}
+
+/// Another process writes: SQLITE_BUSY, SQLITE_LOCKED.
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(5 | 6))
+}
+
+/// The last byte of a code, which an extended one shares with it: <https://www.sqlite.org/rescode.html>.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
 }

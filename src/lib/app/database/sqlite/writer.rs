@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::status;
+use super::{is_busy, status};
 use crate::Status;
 
 /// Work that may wait for the writer; beyond it the service is busy.
@@ -119,7 +119,15 @@ async fn run(pool: SqlitePool, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
             continue;
         }
         let committed = match pool.acquire().await {
-            Ok(mut connection) => commit(&mut connection, &mut batch).await,
+            Ok(mut connection) => {
+                let committed = commit(&mut connection, &mut batch).await;
+                // After an error of the disk SQLite has ended the transaction by itself, and sqlx believes that
+                // one is still open.
+                if committed.as_ref().is_err_and(|error| !is_busy(error)) {
+                    connection.close_on_drop();
+                }
+                committed
+            }
             Err(error) => Err(error),
         };
         let failure = committed.err().map(Arc::new);

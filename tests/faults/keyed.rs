@@ -1,0 +1,126 @@
+//! Writes with a key: what kills, freezes or cuts off a replica costs no registration, and no second one.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use rustix::process::Signal;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{
+    bench::{Bench, THREE_OF_ALL, turn},
+    load::Load,
+    proxy::Proxy,
+    settings::{figure, lasting, rate},
+    support::{Server, eventually, stack::Reply},
+};
+
+const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
+
+#[tokio::test]
+async fn a_killed_replica_costs_no_keyed_registration() {
+    let _turn = turn().await;
+    let mut bench = Bench::start(&THREE_OF_ALL, &[]).await;
+    let load = Load::registering(bench.register("gateway-1"), rate() / 2);
+    let until = Instant::now() + lasting(12);
+    let mut kills = 0;
+    let services = ["database-service", "user-service", "notification-service"];
+    for service in services.into_iter().cycle() {
+        let next = tokio::time::Instant::now() + Duration::from_secs(2);
+        bench.kill(&bench.replicas(service)[0]);
+        kills += 1;
+        bench.add(service).await;
+        tokio::time::sleep_until(next).await;
+        if Instant::now() > until {
+            break;
+        }
+    }
+    let report = load.stop().await;
+    figure(&format!("{kills} replicas killed, registrations"), &report);
+    report.assert_no_failure();
+}
+
+#[tokio::test]
+async fn a_frozen_replica_costs_no_keyed_registration() {
+    let _turn = turn().await;
+    let bench = Bench::start(&THREE_OF_ALL, &[]).await;
+    for service in ["database-service", "user-service", "notification-service"] {
+        let load = Load::registering(bench.register("gateway-1"), rate() / 2);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let name = format!("{service}-1");
+        bench.signal(&name, Signal::STOP);
+        tokio::time::sleep(lasting(5)).await;
+        bench.signal(&name, Signal::CONT);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let report = load.stop().await;
+        figure(
+            &format!("one {service} of three frozen, registrations"),
+            &report,
+        );
+        report.assert_no_failure();
+    }
+}
+
+#[tokio::test]
+async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
+    let _turn = turn().await;
+    let nats = Server::start().await;
+    let network = Proxy::start(&nats).await;
+    let services = [
+        ("database-service", 1),
+        ("notification-service", 1),
+        ("gateway", 1),
+    ];
+    let mut bench = Bench::on(nats, &services, &[]).await;
+    let behind = [("NATS_URL", &*network.url())];
+    bench.add_with("user-service", &behind).await;
+    let mut ids = BTreeSet::new();
+    for n in 0..5 {
+        network.lose_next("_INBOX.user.database.");
+        // Without a key: the gateway's own does.
+        let email = format!("x{n}@example.com");
+        let registered = bench.stack.register("X", &email).await;
+        assert_eq!(201, registered.status, "{}", registered.body);
+        assert_eq!("", registered.header("idempotent-replayed"));
+        let said = registered.json();
+        assert_eq!("sent", said["data"]["notification"]["status"], "{said}");
+        ids.insert(said["data"]["user"]["id"].to_string());
+        eventually("a lost reply", async || network.has_lost().then_some(())).await;
+    }
+    figure("replies of the database lost after the commit", ids.len());
+    assert_eq!(5, ids.len());
+    assert_eq!(5, bench.stack.mails().len());
+    bench.stack.get("/user/9").await.problem(404);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_registered_and_finds_that_out_with_its_key() {
+    let _turn = turn().await;
+    let bench = Bench::start(&THREE_OF_ALL, &[("SIMULATED_LATENCY", "on")]).await;
+    let mut client = TcpStream::connect(bench.stack.address()).await.unwrap();
+    let request = format!(
+        "POST /register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nidempotency-key: k1\r\ncontent-length: {}\r\n\r\n{DAVID}",
+        DAVID.len()
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    drop(client);
+    eventually("the mail", async || {
+        let mails = bench.stack.mails();
+        let sent = mails.iter().filter(|mail| mail.contains("To: David"));
+        (sent.count() == 1).then_some(())
+    })
+    .await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "k1"),
+    ];
+    let again: Reply = bench
+        .stack
+        .send(Method::POST, "/register", &headers, Some(DAVID.to_owned()))
+        .await;
+    assert_eq!(201, again.status, "{}", again.body);
+    assert_eq!("true", again.header("idempotent-replayed"));
+}
