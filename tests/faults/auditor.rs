@@ -128,15 +128,17 @@ async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answe
 async fn drain(trouble: &Trouble, within: Duration) {
     let until = Instant::now() + within;
     loop {
-        let listed = trouble.outbox(&["--json", "--limit", "200"]).await.unwrap();
+        let listed = trouble
+            .outbox(&["--pending", "--json", "--limit", "200"])
+            .await
+            .unwrap();
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         if listed["pending"] == 0 {
             return;
         }
         assert!(Instant::now() < until, "the outbox is not empty: {listed}");
         for entry in listed["entries"].as_array().unwrap() {
-            let waits = entry["delivery"] == "pending" && entry["is_leased"] == false;
-            if waits && entry["due_in_ms"].as_i64().unwrap() > 1_000 {
+            if entry["is_leased"] == false && entry["due_in_ms"].as_i64().unwrap() > 1_000 {
                 // It is answered by an error where the relay was quicker.
                 let id = entry["registration_id"].as_str().unwrap();
                 let _ = trouble.outbox(&["retry", id]).await;

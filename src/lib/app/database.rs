@@ -143,7 +143,7 @@ fn replica<S: Store>(process: &Process, store: &S, relay: &Relay<S>) -> Replica 
             let store = listing.clone();
             async move {
                 let at_most = request.limit.min(MAX_LISTED);
-                store.outbox(request.failed, at_most).await
+                store.outbox(request.only, at_most).await
             }
         })
         .handle::<RetryOutbox>(move |_ctx, request: RetryOutboxRequest| {

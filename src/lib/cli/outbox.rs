@@ -48,8 +48,11 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct List {
     /// Only what will not be tried again by itself.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pending")]
     failed: bool,
+    /// Only what is being sent, or will be.
+    #[arg(long)]
+    pending: bool,
     /// At most so many, the oldest first.
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
@@ -77,7 +80,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn list(nats: &config::Nats, list: &List) -> anyhow::Result<()> {
     let request = ListOutboxRequest {
-        failed: list.failed,
+        only: match (list.failed, list.pending) {
+            (true, _) => Some(Delivery::Failed),
+            (_, true) => Some(Delivery::Pending),
+            _ => None,
+        },
         limit: list.limit,
     };
     let outbox = ask::<ListOutbox>(nats, &request).await?;

@@ -119,7 +119,7 @@ impl Database {
     /// Returns the mails that are not sent yet.
     async fn open_mails(&self) -> Vec<Entry> {
         let request = ListOutboxRequest {
-            failed: false,
+            only: None,
             limit: 200,
         };
         let listed = eventually("a list", async || {

@@ -36,6 +36,16 @@ pub enum Kind {
     Event,
 }
 
+impl Delivery {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Kind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -87,8 +97,9 @@ pub struct ListOutbox;
 /// Asks for what is not sent yet.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ListOutboxRequest {
-    /// Whether only what will not be tried again by itself.
-    pub failed: bool,
+    /// Only what is `pending`, or has `failed`; `None` stands for both.
+    #[serde(default)]
+    pub only: Option<Delivery>,
     /// At most so many; 200 at most.
     pub limit: u32,
 }

@@ -54,7 +54,7 @@ fn the_contracts_are_on_the_wire_as_they_were() {
     check::<GetUser>("svc.database.get_user", asked, &record);
     check::<CreateUser>("svc.database.create_user", &stored, &created);
     check::<SettleMail>("svc.database.settle_mail", settled, "null");
-    let list = r#"{"failed":true,"limit":50}"#;
+    let list = r#"{"only":"failed","limit":50}"#;
     check::<ListOutbox>("svc.database.list_outbox", list, &outbox);
     let retry = r#"{"registration_id":null}"#;
     check::<RetryOutbox>("svc.database.retry_outbox", retry, r#"{"entries":1}"#);

@@ -42,8 +42,8 @@ pub(crate) struct Mail {
     /// File with the password of the user in SMTP_URL, so that the URL need not hold it.
     #[arg(long, env = "SMTP_PASSWORD_FILE", value_name = "FILE")]
     smtp_password_file: Option<PathBuf>,
-    /// How long the SMTP server may take for one mail.
-    #[arg(long, env = "MAIL_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    /// How long the SMTP server may take for one mail, 10s at most: a mail ends before another process may send it.
+    #[arg(long, env = "MAIL_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = mail_timeout)]
     pub(crate) mail_timeout: Duration,
 }
 
@@ -61,6 +61,17 @@ pub(crate) enum Place {
         url: String,
         password_file: Option<PathBuf>,
     },
+}
+
+/// What a mail may take of its lease, which is longer.
+const MAX_MAIL_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn mail_timeout(text: &str) -> Result<Duration, String> {
+    let read = duration(text)?;
+    match read <= MAX_MAIL_TIMEOUT {
+        true => Ok(read),
+        false => Err("write 10s or less".to_owned()),
+    }
 }
 
 impl Mail {

@@ -27,7 +27,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::Outbox,
+        outbox::{Delivery, Outbox},
     },
 };
 use registrations::{Registered, register};
@@ -177,9 +177,8 @@ impl Store for Postgres {
         done.await.map_err(|error| status(&error))
     }
 
-    async fn outbox(&self, only_failed: bool, at_most: u32) -> Result<Outbox, Status> {
-        let listed =
-            self.with(async |connection| outbox::list(connection, only_failed, at_most).await);
+    async fn outbox(&self, only: Option<Delivery>, at_most: u32) -> Result<Outbox, Status> {
+        let listed = self.with(async |connection| outbox::list(connection, only, at_most).await);
         listed.await.map_err(|error| status(&error))
     }
 

@@ -34,7 +34,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::Outbox,
+        outbox::{Delivery, Outbox},
     },
 };
 
@@ -149,8 +149,8 @@ impl Store for Sqlite {
         self.writer.write(settled).await
     }
 
-    async fn outbox(&self, only_failed: bool, at_most: u32) -> Result<Outbox, Status> {
-        let listed = outbox::list(&self.readers, only_failed, at_most).await;
+    async fn outbox(&self, only: Option<Delivery>, at_most: u32) -> Result<Outbox, Status> {
+        let listed = outbox::list(&self.readers, only, at_most).await;
         listed.map_err(|error| status(&Arc::new(error)))
     }
 

@@ -56,7 +56,7 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// Lists what is not sent, the oldest first.
     fn outbox(
         &self,
-        only_failed: bool,
+        only: Option<Delivery>,
         at_most: u32,
     ) -> impl Future<Output = Result<Outbox, Status>> + Send;
 

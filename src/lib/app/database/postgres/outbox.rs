@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use crate::app::{
     api::{
         User,
-        outbox::{Entry, LEASE, Outbox, Outcome},
+        outbox::{Delivery, Entry, LEASE, Outbox, Outcome},
     },
     database::store::{
         AT_A_TIME, FAILED_KEPT, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
@@ -126,15 +126,15 @@ pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Er
 /// Lists what is not sent.
 pub(super) async fn list(
     connection: &mut PgConnection,
-    only_failed: bool,
+    only: Option<Delivery>,
     at_most: u32,
 ) -> Result<Outbox, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT registration_id, kind, user_id, status, tries, holder, created_at, due_at - now_ms() AS due_in
-         FROM outbox WHERE status = 'failed' OR (status = 'pending' AND NOT $1)
+         FROM outbox WHERE status IN ('pending', 'failed') AND ($1::TEXT IS NULL OR status = $1)
          ORDER BY created_at, registration_id, kind LIMIT $2",
     )
-    .bind(only_failed)
+    .bind(only.map(Delivery::as_str))
     .bind(i64::from(at_most))
     .fetch_all(&mut *connection)
     .await?;

@@ -6,7 +6,7 @@ use super::writer::Work;
 use crate::app::{
     api::{
         User,
-        outbox::{Entry, LEASE, Outbox, Outcome},
+        outbox::{Delivery, Entry, LEASE, Outbox, Outcome},
     },
     database::store::{
         AT_A_TIME, FAILED_KEPT, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
@@ -163,16 +163,16 @@ impl Work for Clean {
 /// Lists what is not sent.
 pub(super) async fn list(
     readers: &sqlx::SqlitePool,
-    only_failed: bool,
+    only: Option<Delivery>,
     at_most: u32,
 ) -> Result<Outbox, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT registration_id, kind, user_id, status, tries, holder, created_at,
              due_at - CAST(unixepoch('subsec') * 1000 AS INTEGER) AS due_in
-         FROM outbox WHERE status = 'failed' OR (status = 'pending' AND NOT ?)
-         ORDER BY created_at, registration_id, kind LIMIT ?",
+         FROM outbox WHERE status IN ('pending', 'failed') AND (?1 IS NULL OR status = ?1)
+         ORDER BY created_at, registration_id, kind LIMIT ?2",
     )
-    .bind(only_failed)
+    .bind(only.map(Delivery::as_str))
     .bind(at_most)
     .fetch_all(readers)
     .await?;
