@@ -326,13 +326,15 @@ impl Client {
 
     /// Sends an answer that has no deadline of its own. The library waits without bound while it is
     /// disconnected and its buffer full; whoever asked has given up by then.
-    pub(crate) async fn answer(&self, to: Subject, headers: HeaderMap, payload: Bytes) {
+    /// Returns whether the library has taken it.
+    pub(crate) async fn answer(&self, to: Subject, headers: HeaderMap, payload: Bytes) -> bool {
         let sending = self.shared.nats.publish_with_headers(to, headers, payload);
         match tokio::time::timeout(ANSWER_TIMEOUT, sending).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("an answer could not be sent: {error}"),
-            Err(_) => tracing::warn!("an answer could not be sent: NATS takes no more"),
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.shared.trouble.unsent(&error),
+            Err(_) => self.shared.trouble.unsent(&"NATS takes no more"),
         }
+        false
     }
 
     /// Waits until the server has processed everything sent before, subscriptions included.

@@ -20,6 +20,28 @@ const REQUEST_ID_LENGTH: usize = 20;
 pub(crate) struct RequestScope {
     pub(crate) deadline: Instant,
     pub(crate) request_id: Arc<str>,
+    /// The process that called; `None` where nobody did, as at the edge.
+    pub(crate) caller: Option<Caller>,
+}
+
+/// The process that sent a request, as its reply subject names it: `_INBOX.<service>.<callee>.<instance>.<token>`.
+/// One whose inbox has another form has no name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Caller {
+    pub(crate) service: Box<str>,
+    pub(crate) instance: Box<str>,
+}
+
+impl Caller {
+    pub(crate) fn of(reply: &str) -> Option<Self> {
+        let mut tokens = reply.split('.');
+        let (inbox, service, _callee) = (tokens.next()?, tokens.next()?, tokens.next()?);
+        let (instance, _token, end) = (tokens.next()?, tokens.next()?, tokens.next());
+        (inbox == "_INBOX" && end.is_none()).then(|| Self {
+            service: service.into(),
+            instance: instance.into(),
+        })
+    }
 }
 
 impl RequestScope {
@@ -31,6 +53,15 @@ impl RequestScope {
                 Some(id) => id.into(),
                 None => random_token(REQUEST_ID_LENGTH).into(),
             },
+            caller: None,
+        }
+    }
+
+    /// Opens a scope for a request of another process.
+    pub(crate) fn called_by(timeout: Duration, request_id: Option<&str>, caller: Caller) -> Self {
+        Self {
+            caller: Some(caller),
+            ..Self::new(timeout, request_id)
         }
     }
 
@@ -57,13 +88,15 @@ impl RequestScope {
 /// ```
 pub async fn with_deadline<F: Future>(deadline: Instant, future: F) -> F::Output {
     let current = Context::current();
-    let request_id = match current.get::<RequestScope>() {
-        Some(scope) => Arc::clone(&scope.request_id),
-        None => random_token(REQUEST_ID_LENGTH).into(),
-    };
-    let scope = RequestScope {
-        deadline,
-        request_id,
+    let scope = match current.get::<RequestScope>() {
+        Some(scope) => RequestScope {
+            deadline,
+            ..scope.clone()
+        },
+        None => RequestScope {
+            deadline,
+            ..RequestScope::new(Duration::ZERO, None)
+        },
     };
     future.with_context(current.with_value(scope)).await
 }
@@ -88,6 +121,15 @@ mod tests {
         let look = async { with_deadline(until, async { RequestScope::current() }).await };
         let seen = look.with_context(given).await.unwrap();
         assert_eq!((until, "r1"), (seen.deadline, &*seen.request_id));
+    }
+
+    #[test]
+    fn a_caller_is_named_by_an_inbox_of_ours_alone() {
+        let caller = Caller::of("_INBOX.user.database.u1.00ff").unwrap();
+        assert_eq!(("user", "u1"), (&*caller.service, &*caller.instance));
+        for other in ["", "_INBOX.abc", "_INBOX.a.b.c.d.e", "svc.user.a.b.c"] {
+            assert_eq!(None, Caller::of(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! - A handler is begun only for a request that somebody still waits for: its time is not up, counted from the
 //!   edge and with what it spent in buffers on its way, as far as this process knows the sender's clock.
 //! - At most [`Limits::max_ongoing`] handlers run, and at most [`Limits::max_queued`] requests wait, each at
-//!   most [`Limits::queue_wait`]. Everything else is answered `overloaded`, marked as not begun, at once.
+//!   most [`Limits::queue_wait`]. Everything else is answered `overloaded`, marked as not begun, at once, for as long
+//!   as requests don't come faster than the connection can be read: then nothing goes out, and all of them count.
 //! - A handler that takes longer than 25 ms is announced to the caller by an interim `accepted`. From then on, and
 //!   until its last handler has ended, the process answers the caller's pings.
 //! - A handler that is not done at its deadline is dropped there, and answered `deadline_exceeded`.
@@ -18,7 +19,7 @@
 //! - Leaving answers all that was accepted, within [`Limits::shutdown_grace`].
 //!
 //! Not promised: that a message is not lost which is on its way when the group is left at a rate of under some
-//! ten a second, or when the process is killed. The caller notices by the silence and repeats what is idempotent.
+//! ten a second, in the moment of a reconnect, or when the process is killed. The caller notices by the silence and repeats what is idempotent.
 
 mod admission;
 mod answers;
@@ -34,8 +35,8 @@ mod subscriptions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
-use tokio::time::timeout;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use admission::Admission;
@@ -47,10 +48,17 @@ use endpoint::Endpoint;
 pub use endpoint::Handler;
 use subscriptions::Subscriptions;
 
-use crate::{Client, Operation, Shutdown, client, health, operation::Names};
+use crate::{
+    Client, Operation, Shutdown,
+    client::{self, RoundTrip},
+    health,
+    operation::Names,
+};
 
 /// How long the server may take to confirm the subscriptions.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a replica looks whether it is in its groups.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How much a replica takes on, and how long it stays when told to leave.
 #[derive(Debug, Clone, Copy)]
@@ -277,18 +285,41 @@ impl Running {
     /// Dropping the future leaves the group without waiting for handlers; those that run go on, and their
     /// replies are sent if the runtime lives that long.
     pub async fn until(mut self, shutdown: &Shutdown) {
-        let mut connection = self.core.client.connection();
-        self.follow().await;
+        let client = self.core.client.clone();
+        let mut connection = client.connection();
+        let mut rejoined = Rejoined::default();
+        // Also where the news of a connection got lost, or the server did not confirm in time.
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
-                Ok(()) = connection.changed() => self.follow().await,
+                Ok(()) = connection.changed() => {}
+                _ = look.tick() => {}
+                told = rejoined.confirmed() => {
+                    match told {
+                        RoundTrip::Back => client.health().pass(health::GROUP, "joined"),
+                        RoundTrip::Lost => {}
+                        RoundTrip::Silent => self.forget_groups(),
+                    }
+                    continue;
+                }
                 next = self.subscriptions.next() => match next {
-                    Some(message) => self.core.accept(message, &self.handlers),
+                    Some(message) => {
+                        self.core.accept(message, &self.handlers);
+                        continue;
+                    }
                     // The client's connection was closed for good.
                     None => return,
                 },
+            }
+            // By what the event says, too: the library sets its state after it.
+            let is_connected = *connection.borrow_and_update() || client.is_connected();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                () = self.follow(is_connected, &mut rejoined) => {}
             }
         }
         // Before anything else, so that nobody sends here who could go elsewhere.
@@ -296,25 +327,50 @@ impl Running {
         leave::leave(self.core, self.subscriptions, self.handlers, shutdown).await;
     }
 
-    /// Joins the groups anew on each connection.
-    async fn follow(&mut self) {
-        let client = &self.core.client;
-        let (connection, is_connected) = (client.connections(), client.is_connected());
-        if is_connected && self.subscriptions.were_joined_on(connection) {
+    /// Joins the groups anew on each connection, and has the server confirm it.
+    async fn follow(&mut self, is_connected: bool, rejoined: &mut Rejoined) {
+        let client = self.core.client.clone();
+        if is_connected && self.subscriptions.were_joined_on(client.connections()) {
             return;
         }
-        while let Some(Some(message)) = self.subscriptions.next().now_or_never() {
-            self.core.accept(message, &self.handlers);
-        }
-        self.subscriptions.forget_groups();
+        rejoined.confirming = None;
+        self.forget_groups();
         if !is_connected {
             return;
         }
-        let joined = timeout(CONFIRM_TIMEOUT, self.subscriptions.join_groups(&self.core)).await;
-        match joined {
-            Ok(Ok(())) => client.health().pass(health::GROUP, "joined"),
-            // The connection is about to be lost, and there will be another.
-            Ok(Err(_)) | Err(_) => client.health().fail(health::GROUP, "not joined again yet"),
+        let joining = timeout(LOOK_EVERY, self.subscriptions.join_groups(&self.core));
+        if let Ok(Ok(())) = joining.await {
+            let confirming = async move { client.round_trip(CONFIRM_TIMEOUT).await };
+            rejoined.confirming = Some(confirming.boxed());
         }
+    }
+
+    /// Reads what the groups have brought, and forgets them.
+    fn forget_groups(&mut self) {
+        while let Some(Some(message)) = self.subscriptions.next().now_or_never() {
+            self.core.accept(message, &self.handlers);
+        }
+        if self.subscriptions.forget_groups() {
+            let health = self.core.client.health();
+            health.fail(health::GROUP, "not joined again yet");
+        }
+    }
+}
+
+/// Groups that were joined anew, and may not be known to the server yet.
+#[derive(Default)]
+struct Rejoined {
+    confirming: Option<BoxFuture<'static, RoundTrip>>,
+}
+
+impl Rejoined {
+    /// Waits until the server has confirmed them, or has not; forever if nothing is to be confirmed.
+    async fn confirmed(&mut self) -> RoundTrip {
+        let Some(confirming) = &mut self.confirming else {
+            return std::future::pending().await;
+        };
+        let told = confirming.await;
+        self.confirming = None;
+        told
     }
 }

@@ -129,7 +129,7 @@ async fn drain(trouble: &Trouble, within: Duration) {
     let until = Instant::now() + within;
     loop {
         let listed = trouble
-            .outbox(&["--pending", "--json", "--limit", "200"])
+            .outbox(&["--pending", "--json", "--limit", "10"])
             .await
             .unwrap();
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
@@ -137,14 +137,9 @@ async fn drain(trouble: &Trouble, within: Duration) {
             return;
         }
         assert!(Instant::now() < until, "the outbox is not empty: {listed}");
-        for entry in listed["entries"].as_array().unwrap() {
-            if entry["is_leased"] == false && entry["due_in_ms"].as_i64().unwrap() > 1_000 {
-                // It is answered by an error where the relay was quicker.
-                let id = entry["registration_id"].as_str().unwrap();
-                let _ = trouble.outbox(&["retry", id]).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // It is answered by an error where the relay was quicker.
+        let _ = trouble.outbox(&["retry", "--pending"]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

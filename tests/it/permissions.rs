@@ -416,6 +416,33 @@ async fn a_service_that_may_not_ask_at_gates_says_so_and_is_not_ready() {
     );
 }
 
+#[tokio::test]
+async fn a_gate_that_is_not_the_callers_is_not_asked_and_makes_nobody_unready() {
+    let mut stack = Stack::start().await;
+    let nats = stack.nats.as_ref().unwrap();
+    // The database may call the notification service, which may not publish there.
+    let database = with_key_of("database", nats).connect(nats.url()).await;
+    let database = database.unwrap();
+    let body = r#"{"registration_id":"abcdef","name":"x","email":"x@example.com","gate":"gate.nobody.x.00ff","gate_wait_ms":500}"#;
+    let answers = "_INBOX.database.notification.x.00ff";
+    let mut answer = database.subscribe(answers).await.unwrap();
+    let asked =
+        database.publish_with_reply("svc.notification.send_welcome_email", answers, body.into());
+    asked.await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer.next()).await;
+    let answer = answer.unwrap().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!("aborted", said["status"], "{said}");
+    let process = stack.processes.get_mut("notification-service").unwrap();
+    process.says("a gate that is not its sender's").await;
+    let output = process.output();
+    assert!(!output.contains("NATS forbids"), "{output}");
+    let (_, address) = output.split_once("health at http://").unwrap();
+    let address = address.split(['"', ';']).next().unwrap();
+    let ready = reqwest::get(format!("http://{address}/readyz")).await;
+    assert_eq!(200, ready.unwrap().status());
+}
+
 #[test]
 fn a_frozen_client_is_out_of_its_groups_within_15_seconds() {
     let limits = include_str!("../../nats/limits.conf");

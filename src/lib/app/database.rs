@@ -149,7 +149,7 @@ fn replica<S: Store>(process: &Process, store: &S, relay: &Relay<S>) -> Replica 
         .handle::<RetryOutbox>(move |_ctx, request: RetryOutboxRequest| {
             let (store, relay) = (retrying.clone(), due.clone());
             async move {
-                let entries = store.retry(request.registration_id).await?;
+                let entries = store.retry(request).await?;
                 relay.look_now();
                 Ok(Retried { entries })
             }

@@ -35,11 +35,14 @@ enum Action {
     /// Try now what has failed, or waits for its next try.
     Retry {
         /// The registration, as the list shows it.
-        #[arg(value_name = "REGISTRATION", required_unless_present = "failed")]
+        #[arg(value_name = "REGISTRATION", required_unless_present_any = ["failed", "pending"])]
         registration_id: Option<String>,
         /// All that has failed.
-        #[arg(long, conflicts_with = "registration_id")]
+        #[arg(long, conflicts_with_all = ["registration_id", "pending"])]
         failed: bool,
+        /// All that waits for its next try.
+        #[arg(long, conflicts_with = "registration_id")]
+        pending: bool,
         #[command(flatten)]
         nats: config::Nats,
     },
@@ -71,9 +74,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             None => list(&args.nats, &args.list).await,
             Some(Action::Retry {
                 registration_id,
+                failed,
                 nats,
                 ..
-            }) => retry(nats, registration_id.clone()).await,
+            }) => {
+                let what = match (registration_id, failed) {
+                    (Some(id), _) => RetryOutboxRequest::Registration(id.clone()),
+                    (None, true) => RetryOutboxRequest::Failed,
+                    (None, false) => RetryOutboxRequest::Pending,
+                };
+                retry(nats, &what).await
+            }
         }
     })
 }
@@ -94,14 +105,13 @@ async fn list(nats: &config::Nats, list: &List) -> anyhow::Result<()> {
     }
 }
 
-async fn retry(nats: &config::Nats, registration_id: Option<String>) -> anyhow::Result<()> {
-    let named = registration_id.is_some();
-    let retried = ask::<RetryOutbox>(nats, &RetryOutboxRequest { registration_id }).await?;
+async fn retry(nats: &config::Nats, what: &RetryOutboxRequest) -> anyhow::Result<()> {
+    let retried = ask::<RetryOutbox>(nats, what).await?;
     match retried.entries {
-        0 if named => {
+        0 if matches!(what, RetryOutboxRequest::Registration(_)) => {
             bail!("nothing of this registration waits or has failed, or it is being sent right now")
         }
-        0 => out::print("nothing has failed\n"),
+        0 => out::print("there is nothing to try\n"),
         1 => out::print("1 is tried now\n"),
         entries => out::print(&format!("{entries} are tried now\n")),
     }

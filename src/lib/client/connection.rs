@@ -18,8 +18,8 @@ use crate::{Health, Instance, Service, health, telemetry::spans};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages that may wait in one subscription; the library drops what finds it full. It is never full: the
-/// connection's task reads 128 times `READ_BUFFER`, 1 MiB, before it makes way, which is less than
+/// Messages that may wait in one subscription; the library drops what finds it full. On a runtime of one thread it
+/// is never full: the connection's task reads 128 times `READ_BUFFER`, 1 MiB, before it makes way, which is less than
 /// this many messages of 20 bytes, and a replica's loop then takes all that there is.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const READ_BUFFER: u16 = 8 * 1024;

@@ -19,7 +19,11 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{ANSWER_TIMEOUT, Client, Inbox, RoundTrip, Shared, Trouble, inbox::Sent};
-use crate::{Status, context::RequestScope, message::Reply};
+use crate::{
+    Status,
+    context::{Caller, RequestScope},
+    message::Reply,
+};
 
 /// Who may wait at one gate: one callee, and its repeated attempts. Further ones are sent back.
 const MAX_ASKERS: usize = 16;
@@ -42,9 +46,9 @@ pub enum Verdict {
 pub struct GateAddress(String);
 
 impl GateAddress {
-    /// Returns the service that keeps the gate; `None` if this is no gate's address. It came in a
-    /// payload, and nobody may make us publish to a subject of his choice.
-    fn keeper(&self) -> Option<&str> {
+    /// Returns who keeps the gate; `None` if this is no gate's address. It came in a payload, and nobody may make us
+    /// publish to a subject of his choice.
+    fn keeper(&self) -> Option<Caller> {
         let tokens: Vec<&str> = self.0.split('.').collect();
         let plain = |token: &&str| {
             !token.is_empty()
@@ -54,7 +58,10 @@ impl GateAddress {
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
         match tokens.as_slice() {
-            ["gate", keeper, _instance, _token] if tokens.iter().all(plain) => Some(keeper),
+            ["gate", service, instance, _token] if tokens.iter().all(plain) => Some(Caller {
+                service: (*service).into(),
+                instance: (*instance).into(),
+            }),
             _ => None,
         }
     }
@@ -126,7 +133,9 @@ impl Client {
 
     /// Asks a gate and waits for its word, until the deadline of the request that is being handled.
     ///
-    /// Never fails: whatever keeps the word from coming is an abort.
+    /// Never fails: whatever keeps the word from coming is an abort. So is a gate that another process keeps than the
+    /// one that sent the request: nobody but the caller has a say, and a stranger's address, which NATS may
+    /// refuse, would be trouble of ours.
     pub async fn ask(&self, gate: &GateAddress) -> Verdict {
         timeout(self.patience(), self.word_of(gate))
             .await
@@ -155,7 +164,14 @@ impl Client {
     }
 
     async fn word_of(&self, gate: &GateAddress) -> Option<Verdict> {
-        let (keeper, sent) = (gate.keeper()?.to_owned(), Sent::To(gate.0.clone()));
+        let keeper = gate.keeper()?;
+        let caller = RequestScope::current().and_then(|scope| scope.caller);
+        if caller.is_some_and(|caller| caller != keeper) {
+            tracing::warn!("a request names a gate that is not its sender's; it counts as closed");
+            return None;
+        }
+        let sent = Sent::To(gate.0.clone());
+        let keeper = String::from(keeper.service);
         let mut waiter = self.shared.inbox.wait(keeper, sent, 1);
         self.nats()
             .publish_with_reply(gate.0.clone(), waiter.subject(), Bytes::new())
@@ -322,8 +338,9 @@ mod tests {
 
     #[test]
     fn only_a_gates_address_is_asked() {
-        let keeper = |address: &str| GateAddress(address.to_owned()).keeper().map(str::to_owned);
-        assert_eq!(Some("user".to_owned()), keeper("gate.user.u1.00ff"));
+        let keeper = |address: &str| GateAddress(address.to_owned()).keeper();
+        let user = keeper("gate.user.u1.00ff").map(|keeper| (keeper.service, keeper.instance));
+        assert_eq!(Some(("user".into(), "u1".into())), user);
         for other in [
             "",
             "svc.database.create_user",

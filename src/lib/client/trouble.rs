@@ -30,6 +30,7 @@ pub(super) struct Trouble {
     drops_logged: Pace,
     answers_logged: Pace,
     strays_logged: Pace,
+    unsent_logged: Pace,
 }
 
 impl Trouble {
@@ -41,6 +42,7 @@ impl Trouble {
             drops_logged: Pace::default(),
             answers_logged: Pace::default(),
             strays_logged: Pace::default(),
+            unsent_logged: Pace::default(),
         }
     }
 
@@ -80,6 +82,13 @@ impl Trouble {
             );
         }
         is_inbox
+    }
+
+    /// Notes an answer that nobody will get.
+    pub(super) fn unsent(&self, why: &dyn std::fmt::Display) {
+        if self.unsent_logged.is_due() {
+            tracing::warn!("answers can't be sent: {why}");
+        }
     }
 
     /// A subscription that was refused is missing until the next connection.

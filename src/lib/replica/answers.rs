@@ -92,7 +92,9 @@ impl Core {
     pub(super) async fn reply(&self, to: Option<Subject>, answer: Answer, queue_wait: Duration) {
         let Some(to) = to else { return };
         let (headers, payload) = answer.encode(&self.head(queue_wait));
-        self.client.answer(to, headers, payload).await;
+        if !self.client.answer(to, headers, payload).await {
+            self.refusals.lose();
+        }
     }
 
     fn head(&self, queue_wait: Duration) -> ReplyHead {

@@ -109,6 +109,7 @@ fn statistics(core: &Core) -> Value {
         "limit": core.admission.limit(),
         "queued": core.admission.queued(),
         "expired": core.expired(),
+        "refused": core.refusals.refused(),
         "dropped": core.client.dropped_messages() + core.refusals.lost(),
         "panics": core.panics(),
         "draining": core.is_draining(),

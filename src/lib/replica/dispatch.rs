@@ -15,7 +15,7 @@ use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use opentelemetry::context::FutureExt as _;
-use tokio::time::sleep_until;
+use tokio::{sync::Semaphore, time::sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     Client, Code, Status,
     client::PING,
     clock,
-    context::RequestScope,
+    context::{Caller, RequestScope},
     message::{Answer, RequestHead},
     telemetry::{self, spans},
 };
@@ -50,6 +50,7 @@ pub(super) struct Core {
     pub(super) admission: Arc<Admission>,
     pub(super) profile: Profile,
     pub(super) refusals: Refusals,
+    saying: Arc<Semaphore>,
     lateness: Lateness,
     /// Where the answers go of what has been announced as accepted.
     pub(super) at_work: Mutex<HashSet<Box<str>>>,
@@ -86,6 +87,7 @@ impl Core {
             admission,
             profile,
             refusals: Refusals::default(),
+            saying: Arc::new(Semaphore::new(MAX_SAYING)),
             lateness: Lateness::default(),
             at_work: Mutex::default(),
             expired: AtomicU64::new(0),
@@ -175,11 +177,16 @@ impl Core {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let room = self.limits.max_ongoing + self.limits.max_queued + MAX_SAYING;
-        if handlers.len() < room {
-            handlers.spawn(saying(Arc::clone(self)));
-        } else {
-            self.refusals.lose();
+        // Counted apart from the handlers, and from what those have spawned.
+        match Arc::clone(&self.saying).try_acquire_owned() {
+            Ok(place) => {
+                let saying = saying(Arc::clone(self));
+                handlers.spawn(async move {
+                    saying.await;
+                    drop(place);
+                });
+            }
+            Err(_) => self.refusals.lose(),
         }
     }
 
@@ -199,7 +206,9 @@ impl Core {
         if left.is_zero() {
             return self.expire();
         }
-        let scope = RequestScope::new(left, head.request_id.as_deref());
+        let caller = message.reply.as_deref().and_then(Caller::of);
+        let caller = caller.unwrap_or_default();
+        let scope = RequestScope::called_by(left, head.request_id.as_deref(), caller);
         drop(arrival);
         let entered = self.admission.enter(left).await;
         // This process may have been frozen, or its thread held up, while the request waited.
@@ -209,6 +218,7 @@ impl Core {
         let place = match entered {
             Ok(place) => place,
             Err(refused) => {
+                self.refusals.refuse();
                 let answer = Answer::NotAccepted(refused.into());
                 return self.reply(message.reply, answer, arrived.elapsed()).await;
             }

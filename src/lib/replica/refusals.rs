@@ -24,21 +24,39 @@ const WAITING: usize = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     waiting: Mutex<VecDeque<Subject>>,
+    refused: AtomicU64,
     lost: AtomicU64,
     losses_logged: Pace,
 }
 
 impl Refusals {
-    /// Returns how many requests were neither worked on nor refused, because too many refusals waited.
+    /// Counts a request that is refused for load.
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Returns how many requests were refused for load.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Returns how many requests got no answer: too many refusals waited, or nothing could be sent.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
     }
 
-    /// Counts a request that nobody answers.
+    /// Counts a request that gets no answer.
     pub(super) fn lose(&self) {
-        self.lost.fetch_add(1, Relaxed);
+        self.lose_some(1);
+    }
+
+    fn lose_some(&self, number: usize) {
+        let number = u64::try_from(number).unwrap_or(u64::MAX);
+        self.lost.fetch_add(number, Relaxed);
         if self.losses_logged.is_due() {
-            tracing::warn!("requests come faster than they can be refused, and some go unanswered");
+            tracing::warn!(
+                "requests come faster than they can be answered, and some go unanswered"
+            );
         }
     }
 
@@ -51,6 +69,7 @@ impl Refusals {
 impl Core {
     /// Answers a request `overloaded` without looking at it.
     pub(super) fn turn_away(self: &Arc<Self>, reply: Option<Subject>, handlers: &TaskTracker) {
+        self.refusals.refuse();
         let Some(reply) = reply else { return };
         let mut waiting = self.refusals.waiting();
         if waiting.len() >= WAITING {
@@ -72,6 +91,11 @@ impl Core {
             let Some(next) = self.refusals.waiting().front().cloned() else {
                 return;
             };
+            if !self.client.is_connected() {
+                // Their callers have been told by their own connections, or will not be told by this one in time.
+                let given_up = std::mem::take(&mut *self.refusals.waiting());
+                return self.refusals.lose_some(given_up.len());
+            }
             let answer = Answer::NotAccepted(Refused.into());
             self.reply(Some(next), answer, Duration::ZERO).await;
             let mut waiting = self.refusals.waiting();

@@ -41,7 +41,7 @@ pub(super) struct Subscriptions {
     all: Vec<Subscription>,
     turn: usize,
     /// Of the client's connections, the one on which the groups were joined.
-    joined_on: u64,
+    joined_on: Option<u64>,
     /// What was delivered by groups that were joined on an earlier one.
     delivered_before: u64,
 }
@@ -55,7 +55,7 @@ impl Subscriptions {
         let mut this = Self {
             all: Vec::new(),
             turn: 0,
-            joined_on: 0,
+            joined_on: None,
             delivered_before: 0,
         };
         this.join_groups(core).await?;
@@ -71,13 +71,14 @@ impl Subscriptions {
 
     /// Joins the groups, on the present connection.
     pub(super) async fn join_groups(&mut self, core: &Core) -> Result<(), SubscribeError> {
-        self.joined_on = core.client.connections();
+        let connection = core.client.connections();
         let group = core.client.instance().service().subject();
         for (at, endpoint) in core.endpoints.iter().enumerate() {
             let joining = core.client.nats();
             let joining = joining.queue_subscribe(endpoint.names.subject, group.to_owned());
             self.add(Source::Group(at), joining.await?);
         }
+        self.joined_on = Some(connection);
         Ok(())
     }
 
@@ -88,6 +89,7 @@ impl Subscriptions {
     /// and the server over one, and who leaves after a number of messages needs both to count the same. And who
     /// leaves while there is no connection would be back in the group with the next.
     pub(super) fn forget_groups(&mut self) -> bool {
+        self.joined_on = None;
         let before = self.all.len();
         let (groups, others) = std::mem::take(&mut self.all)
             .into_iter()
@@ -99,8 +101,8 @@ impl Subscriptions {
     }
 
     /// Tells whether the groups were joined on a connection.
-    pub(super) const fn were_joined_on(&self, connection: u64) -> bool {
-        self.joined_on == connection
+    pub(super) fn were_joined_on(&self, connection: u64) -> bool {
+        self.joined_on == Some(connection)
     }
 
     fn add(&mut self, source: Source, subscriber: Subscriber) {

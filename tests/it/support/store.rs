@@ -425,9 +425,7 @@ async fn what_nobody_takes_has_failed_until_somebody_retries(store: Database) {
     mails.lets_through.store(true, Relaxed);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(1, mails.sent()["refused@example.com"]);
-    let all = RetryOutboxRequest {
-        registration_id: None,
-    };
+    let all = RetryOutboxRequest::Failed;
     let retried = store.client.call::<RetryOutbox>(&all).await.unwrap();
     assert_eq!(1, retried.entries);
     eventually("no open mail", async || {

@@ -149,10 +149,15 @@ impl Operation for ListOutbox {
 pub struct RetryOutbox;
 
 /// Names what is to be tried now.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RetryOutboxRequest {
-    /// One registration; `None` stands for all that have failed.
-    pub registration_id: Option<String>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOutboxRequest {
+    /// What is left of one registration.
+    Registration(String),
+    /// All that has failed.
+    Failed,
+    /// All that waits for its next try.
+    Pending,
 }
 
 /// How many are tried now.

@@ -56,7 +56,7 @@ fn the_contracts_are_on_the_wire_as_they_were() {
     check::<SettleMail>("svc.database.settle_mail", settled, "null");
     let list = r#"{"only":"failed","limit":50}"#;
     check::<ListOutbox>("svc.database.list_outbox", list, &outbox);
-    let retry = r#"{"registration_id":null}"#;
+    let retry = r#"{"registration":"r1"}"#;
     check::<RetryOutbox>("svc.database.retry_outbox", retry, r#"{"entries":1}"#);
     check::<SendWelcomeEmail>("svc.notification.send_welcome_email", mail, MAIL);
 }

@@ -27,7 +27,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::{Delivery, Outbox},
+        outbox::{Delivery, Outbox, RetryOutboxRequest},
     },
 };
 use registrations::{Registered, register};
@@ -182,9 +182,8 @@ impl Store for Postgres {
         listed.await.map_err(|error| status(&error))
     }
 
-    async fn retry(&self, registration_id: Option<String>) -> Result<u64, Status> {
-        let id = registration_id.as_deref();
-        let retried = self.with(async |connection| outbox::retry(connection, id).await);
+    async fn retry(&self, what: RetryOutboxRequest) -> Result<u64, Status> {
+        let retried = self.with(async |connection| outbox::retry(connection, &what).await);
         retried.await.map_err(|error| status(&error))
     }
 

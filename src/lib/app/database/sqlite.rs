@@ -34,7 +34,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::{Delivery, Outbox},
+        outbox::{Delivery, Outbox, RetryOutboxRequest},
     },
 };
 
@@ -154,8 +154,8 @@ impl Store for Sqlite {
         listed.map_err(|error| status(&Arc::new(error)))
     }
 
-    async fn retry(&self, registration_id: Option<String>) -> Result<u64, Status> {
-        self.writer.write(Retry(registration_id)).await
+    async fn retry(&self, what: RetryOutboxRequest) -> Result<u64, Status> {
+        self.writer.write(Retry(what)).await
     }
 
     async fn clean(&self) -> Result<u64, Status> {

@@ -7,7 +7,7 @@ use crate::{
     app::api::{
         User,
         database::{CreateUserRequest, Created, UserRecord},
-        outbox::{Delivery, Kind, LEASE, Outbox, Outcome},
+        outbox::{Delivery, Kind, LEASE, Outbox, Outcome, RetryOutboxRequest},
     },
 };
 
@@ -60,11 +60,8 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
         at_most: u32,
     ) -> impl Future<Output = Result<Outbox, Status>> + Send;
 
-    /// Makes one registration's rest due, unless somebody has it, or all that has failed; returns how much that is.
-    fn retry(
-        &self,
-        registration_id: Option<String>,
-    ) -> impl Future<Output = Result<u64, Status>> + Send;
+    /// Makes something due, unless somebody has it; returns how much that is.
+    fn retry(&self, what: RetryOutboxRequest) -> impl Future<Output = Result<u64, Status>> + Send;
 
     /// Removes some keys and entries of the outbox that are past their time, and returns how many.
     fn clean(&self) -> impl Future<Output = Result<u64, Status>> + Send;

@@ -17,7 +17,10 @@ proptest! {
         let read: GateAddress = serde_json::from_value(address.clone().into()).unwrap();
         if let Some(keeper) = read.keeper() {
             let tokens: Vec<&str> = address.split('.').collect();
-            prop_assert_eq!(("gate", keeper, 4), (tokens[0], tokens[1], tokens.len()));
+            prop_assert_eq!(
+                ("gate", &*keeper.service, &*keeper.instance, 4),
+                (tokens[0], tokens[1], tokens[2], tokens.len())
+            );
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             for token in tokens {
                 prop_assert!(!token.is_empty() && token.chars().all(plain), "{:?}", address);
@@ -30,6 +33,7 @@ proptest! {
         service in "[a-z][a-z0-9_-]{0,31}", instance in "[a-z0-9]{10}", token in any::<u64>()
     ) {
         let address = GateAddress(format!("gate.{service}.{instance}.{token:016x}"));
-        prop_assert_eq!(Some(service.as_str()), address.keeper());
+        let keeper = address.keeper().map(|keeper| (keeper.service, keeper.instance));
+        prop_assert_eq!(Some((service.into(), instance.into())), keeper);
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use crate::app::{
     api::{
         User,
-        outbox::{Delivery, Entry, LEASE, Outbox, Outcome},
+        outbox::{Delivery, Entry, LEASE, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
         AT_A_TIME, FAILED_KEPT, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
@@ -80,17 +80,25 @@ async fn later(connection: &mut PgConnection, settled: &Settled) -> Result<(), s
     .map(|_| ())
 }
 
-/// Makes one registration's rest due, or all that has failed.
+/// Makes something due that nobody has.
 pub(super) async fn retry(
     connection: &mut PgConnection,
-    registration_id: Option<&str>,
+    what: &RetryOutboxRequest,
 ) -> Result<u64, sqlx::Error> {
+    let (registration, failed, pending) = match what {
+        RetryOutboxRequest::Registration(id) => (Some(id), true, true),
+        RetryOutboxRequest::Failed => (None, true, false),
+        RetryOutboxRequest::Pending => (None, false, true),
+    };
     let changed = sqlx::query(
         "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = now_ms()
-         WHERE (status = 'failed' AND ($1::TEXT IS NULL OR registration_id = $1))
-             OR (status = 'pending' AND registration_id = $1 AND (holder IS NULL OR due_at <= now_ms()))",
+         WHERE ($1::TEXT IS NULL OR registration_id = $1)
+             AND (($2 AND status = 'failed')
+                 OR ($3 AND status = 'pending' AND (holder IS NULL OR due_at <= now_ms())))",
     )
-    .bind(registration_id)
+    .bind(registration)
+    .bind(failed)
+    .bind(pending)
     .execute(connection)
     .await?;
     Ok(changed.rows_affected())

@@ -6,7 +6,7 @@ use super::writer::Work;
 use crate::app::{
     api::{
         User,
-        outbox::{Delivery, Entry, LEASE, Outbox, Outcome},
+        outbox::{Delivery, Entry, LEASE, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
         AT_A_TIME, FAILED_KEPT, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
@@ -102,28 +102,30 @@ impl Settled {
     }
 }
 
-/// Makes one registration's rest due, or all that has failed.
-pub(super) struct Retry(pub(super) Option<String>);
+/// Makes something due that nobody has.
+pub(super) struct Retry(pub(super) RetryOutboxRequest);
 
 impl Work for Retry {
     type Output = u64;
 
     async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<u64, sqlx::Error> {
-        let query = match &self.0 {
-            Some(id) => sqlx::query(
-                "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?1
-                 WHERE registration_id = ?2 AND (status = 'failed'
-                     OR (status = 'pending' AND (holder IS NULL OR due_at <= ?1)))",
-            )
-            .bind(now)
-            .bind(id),
-            None => sqlx::query(
-                "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?
-                 WHERE status = 'failed'",
-            )
-            .bind(now),
+        let (registration, failed, pending) = match &self.0 {
+            RetryOutboxRequest::Registration(id) => (Some(id), true, true),
+            RetryOutboxRequest::Failed => (None, true, false),
+            RetryOutboxRequest::Pending => (None, false, true),
         };
-        let changed = query.execute(connection).await?;
+        let changed = sqlx::query(
+            "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?1
+             WHERE (?2 IS NULL OR registration_id = ?2)
+                 AND ((?3 AND status = 'failed')
+                     OR (?4 AND status = 'pending' AND (holder IS NULL OR due_at <= ?1)))",
+        )
+        .bind(now)
+        .bind(registration)
+        .bind(failed)
+        .bind(pending)
+        .execute(connection)
+        .await?;
         Ok(changed.rows_affected())
     }
 }
