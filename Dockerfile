@@ -14,8 +14,8 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # that does nothing. Then what is left of that program goes, because cargo tells old from new by file times.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/containers/Cargo.toml tests/containers/
-RUN mkdir -p src/lib src/bin tests/containers/tests \
- && touch src/lib/lib.rs tests/containers/program.rs tests/containers/tests/main.rs \
+RUN mkdir -p src/lib src/bin examples tests/containers \
+ && touch src/lib/lib.rs tests/containers/program.rs tests/containers/main.rs \
  && echo 'fn main() {}' > src/bin/nats-serve.rs \
  && cargo build --release --locked --bin nats-serve \
  && rm -r target/release/.fingerprint/nats-serve-*
@@ -26,7 +26,7 @@ RUN cargo build --release --locked --bin nats-serve
 
 # What the program writes to, as empty folders of its user: a new volume takes over the owner.
 RUN mkdir -p /folders/spans /folders/keys \
- && cd /folders/keys && mkdir gateway user database notification tools nats postgres
+ && cd /folders/keys && mkdir gateway user database notification tools events nats postgres
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="nats-serve" \

@@ -3,3 +3,5 @@
 \set password `cat /keys/postgres/password`
 CREATE ROLE nats_serve LOGIN PASSWORD :'password';
 CREATE DATABASE nats_serve OWNER nats_serve;
+-- Nobody logs in as the superuser over the network; its password stands in the server's environment from here on.
+ALTER ROLE postgres PASSWORD NULL;

@@ -352,7 +352,10 @@ impl Running {
         }
         if self.subscriptions.forget_groups() {
             let health = self.core.client.health();
-            health.fail(health::GROUP, "not joined again yet");
+            health.fail(
+                health::GROUP,
+                "lost with the connection, not joined again yet",
+            );
         }
     }
 }

@@ -53,6 +53,7 @@ async fn the_composed_system_does_what_the_readme_says() {
     system.run_the_commands_of("README.md", "## In containers");
     three_replicas_share_the_work_and_leave_without_a_loss(&system).await;
     one_line_asks_callers_for_a_token(&system).await;
+    a_key_is_replaced_as_the_document_says(&system).await;
     a_process_of_the_host_joins(&system).await;
     whoever_starts_it_again_keeps_keys_and_users(&system).await;
 }
@@ -184,6 +185,25 @@ async fn one_line_asks_callers_for_a_token(system: &System) {
     system.compose("up -d");
     eventually("no more need of one", async || {
         status(None).await.filter(|s| *s == 200)
+    })
+    .await;
+}
+
+async fn a_key_is_replaced_as_the_document_says(system: &System) {
+    let seed = || {
+        let container = system.compose("ps -q user-service");
+        docker(&[
+            "cp",
+            &format!("{}:/keys/user/user.nk", container.trim()),
+            "-",
+        ])
+    };
+    let before = seed();
+    system.run_the_commands_of("docs/containers.md", "## Replacing a key");
+    assert_ne!(before, seed());
+    eventually("an answer with the new key", async || {
+        let reply = reqwest::get(system.url("/user/1")).await.ok()?;
+        (reply.status() == 200).then_some(())
     })
     .await;
 }

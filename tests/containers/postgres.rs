@@ -21,12 +21,10 @@ use crate::{
 const PASSWORD: &str = "hunter2/@: x";
 /// The same in a URL.
 const ENCODED: &str = "hunter2%2F%40%3A%20x";
-/// Where a server that is stopped answers when it is started again.
-type Port = u16;
 
 pub(crate) struct Server {
     container: ContainerAsync<GenericImage>,
-    port: Port,
+    port: u16,
     databases: usize,
 }
 
@@ -49,13 +47,12 @@ impl Server {
             .with_env_var("POSTGRES_PASSWORD", PASSWORD);
         let container = change(image).start().await.unwrap();
         let port = container.get_host_port_ipv4(5432).await.unwrap();
-        let mut server = Self {
+        let server = Self {
             container,
             port,
             databases: 0,
         };
         eventually("PostgreSQL", async || server.try_sql("SELECT 1").await.ok()).await;
-        server.port = server.container.get_host_port_ipv4(5432).await.unwrap();
         server
     }
 
@@ -182,7 +179,7 @@ async fn a_key_that_another_transaction_holds_is_under_way_to_others_and_not_to_
 }
 
 #[tokio::test]
-async fn a_server_that_restarts_costs_a_moment_and_no_process() {
+async fn connections_that_an_administrator_ends_cost_no_request() {
     let mut server = Server::start().await;
     let database = Database::start(1, &server.fresh().await).await;
     let before = database.create("David", "david@example.com").await.unwrap();
@@ -194,6 +191,43 @@ async fn a_server_that_restarts_costs_a_moment_and_no_process() {
     assert_eq!(before, read.user);
     let after = database.create("Eve", "eve@example.com").await.unwrap();
     assert_ne!(before.id, after.id);
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_costs_a_moment_and_no_process_and_no_user_that_was_answered() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    let before = database.create("David", "david@example.com").await.unwrap();
+    // A backend that is killed makes the server end all others, and recover from its log.
+    let pid = "SELECT pid FROM pg_stat_activity WHERE datname = 'test1' AND pid <> pg_backend_pid() LIMIT 1";
+    let pid = server.query("test1", pid).await.unwrap();
+    server.run(&["sh", "-c", &format!("kill -9 {}", pid.trim())]);
+    let crashed = Instant::now();
+    let read = eventually("an answer", async || database.user(&before.id).await.ok()).await;
+    assert_eq!(before, read.user);
+    // Two seconds are promised.
+    assert!(crashed.elapsed() < PATIENCE, "{:?}", crashed.elapsed());
+    let after = database.create("Eve", "eve@example.com").await.unwrap();
+    assert_ne!(before.id, after.id);
+}
+
+#[tokio::test]
+async fn while_the_server_is_stopped_refusals_are_fast() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    database.user("1").await.unwrap();
+    server.container.stop().await.unwrap();
+    let asked = Instant::now();
+    for _ in 0..20 {
+        let failed = database.user("1").await.unwrap_err();
+        assert_eq!(Code::Unavailable, failed.code());
+    }
+    // One finds out in a second, the others are told at once; each for himself they would need twenty.
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn a_service_is_ready_while_nats_is_there() {
     );
 
     nats.kill();
-    let lost = "nats: the connection is lost; reconnecting";
+    let lost = "group: lost with the connection, not joined again yet; nats: the connection is lost; reconnecting";
     stands(&admin, Some(lost)).await;
     assert_eq!(200, get(&admin, "/livez").await.0);
     let (good, words) = check(&stack, &[], &admin);

@@ -27,6 +27,7 @@ use clap::{
 
 pub(crate) use admin::Admin;
 pub(crate) use database::{Database, Place as DatabasePlace, Store};
+pub(crate) use exposure::is_loopback;
 pub(crate) use http::Http;
 pub(crate) use limits::Limits;
 pub(crate) use mail::{Mail, Outbox, Place as MailPlace};

@@ -55,12 +55,23 @@ pub(super) struct Args {
     /// and what the composed system needs besides: PostgreSQL's passwords, and a token for the gateway.
     #[arg(long)]
     for_containers: bool,
+    /// Makes the key of a service anew, though it is there. Tell the server (`nats-server --signal reload`), and
+    /// restart the service.
+    #[arg(long, value_name = "SERVICE", value_parser = holder)]
+    replace: Option<Service>,
+}
+
+/// Finds who has a key by the name that its file has.
+fn holder(name: &str) -> Result<Service, String> {
+    let found = HOLDERS.into_iter().find(|holder| holder.subject() == name);
+    let names: Vec<&str> = HOLDERS.iter().map(|holder| holder.subject()).collect();
+    found.ok_or_else(|| format!("write one of {}", names.join(", ")))
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let made = match args.for_containers {
-        true => containers::provide(&args.dir)?,
-        false => provide(&args.dir)?,
+        true => containers::provide(&args.dir, args.replace)?,
+        false => make(&args.dir, args.replace)?,
     };
     let mut said = String::new();
     for file in &made {
@@ -90,8 +101,13 @@ fn uses(run: &RunFile, folder: &Path) -> bool {
 
 /// Makes what is missing in a folder of keys, and returns what it made. Several processes may ask at once.
 pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    make(folder, None)
+}
+
+/// The same, and one key anew.
+fn make(folder: &Path, replace: Option<Service>) -> anyhow::Result<Vec<PathBuf>> {
     let mut making = Making::in_folder(folder)?;
-    making.nkeys(&folder.join(PUBLIC), |_| folder.to_owned())?;
+    making.nkeys(&folder.join(PUBLIC), replace, |_| folder.to_owned())?;
     Ok(making.made)
 }
 
@@ -118,15 +134,19 @@ impl Making {
     fn nkeys(
         &mut self,
         public: &Path,
+        replace: Option<Service>,
         folder_of: impl Fn(Service) -> PathBuf,
     ) -> anyhow::Result<()> {
         let mut text = "# Public keys, no secrets; written by `nats-serve keys`.\n".to_owned();
         for holder in HOLDERS {
             let folder = folder_of(holder);
             make_folder(&folder)?;
-            self.secret(&nkey::file_in(&folder, holder), 0o600, || {
-                KeyPair::new_user().seed().context("a key can't be made")
-            })?;
+            let file = nkey::file_in(&folder, holder);
+            let seed = || KeyPair::new_user().seed().context("a key can't be made");
+            match replace == Some(holder) {
+                true => self.text(&file, 0o600, &format!("{}\n", seed()?))?,
+                false => self.secret(&file, 0o600, seed)?,
+            }
             let key = nkey::read(&folder, holder)?;
             let name = holder.subject().to_uppercase();
             let _ = writeln!(text, "NKEY_{name}: \"{}\"", key.public_key());

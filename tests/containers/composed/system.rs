@@ -11,8 +11,8 @@ use crate::{
     support::eventually,
 };
 
-/// What docker-compose.yml calls the image.
-pub(crate) const IMAGE: &str = "nats-serve:0.1.0";
+/// Not the name that docker-compose.yml has for the image: that one is the user's.
+pub(crate) const IMAGE: &str = "nats-serve:tested";
 /// The ports that it publishes, none of them fixed here.
 const PORTS: [&str; 5] = [
     "GATEWAY_PORT",
@@ -62,7 +62,8 @@ impl System {
         let ports = PORTS.map(|port| format!("{port}=0 ")).concat();
         let files = ["docker-compose.yml"].iter().chain(&self.overrides);
         let files: String = files.map(|file| format!(" -f {file}")).collect();
-        format!("{ports}{}{files} -p {}", compose(), self.project)
+        let image = format!("NATS_SERVE_IMAGE={IMAGE}");
+        format!("{image} {ports}{}{files} -p {}", compose(), self.project)
     }
 
     /// Runs each command that a section of a document shows, and returns what they printed.

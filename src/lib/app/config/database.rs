@@ -7,6 +7,7 @@ use clap::Args;
 use url::Url;
 
 use super::{
+    exposure::is_loopback,
     secret::Variables,
     state::{self, RunFile},
 };
@@ -21,8 +22,9 @@ const VARIABLES: Variables = Variables {
 #[command(next_help_heading = "Database")]
 pub(crate) struct Database {
     /// A SQLite file, sqlite://path, for replicas on one host; or PostgreSQL, postgres://user@host/database, for
-    /// any number of hosts. Its sslmode and other parameters are libpq's [default: that of the last `up` in this
-    /// folder, else sqlite://.nats-serve/nats-serve.db]
+    /// any number of hosts, with ?sslmode=verify-full (or disable, where the network is trusted) and sslrootcert,
+    /// sslcert, sslkey as libpq has them [default: that of the last `up` in this folder, else
+    /// sqlite://.nats-serve/nats-serve.db]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
     /// File with PostgreSQL's password, so that DATABASE_URL need not hold it.
@@ -99,6 +101,7 @@ impl Place {
     fn store(self) -> anyhow::Result<Store> {
         if self.url.starts_with("postgres://") || self.url.starts_with("postgresql://") {
             let url = VARIABLES.join(&self.url, self.password_file.as_deref())?;
+            see_that_it_is_safe(&url)?;
             return Ok(Store::Postgres(url));
         }
         if self.url.starts_with("sqlite:") {
@@ -111,5 +114,67 @@ impl Place {
         bail!(
             "DATABASE_URL names no store that is known here; write sqlite:// and a path, or postgres://user@host/database"
         )
+    }
+}
+
+/// Parameters that a URL of PostgreSQL may have. sqlx logs another one with its value, which may be a secret.
+const PARAMETERS: [&str; 7] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+    "statement-cache-capacity",
+];
+
+/// Without TLS, or where TLS is only offered, whoever is on the way reads the password, or asks for it.
+fn see_that_it_is_safe(url: &Url) -> anyhow::Result<()> {
+    let mut mode = None;
+    for (name, value) in url.query_pairs() {
+        if !PARAMETERS.contains(&name.as_ref()) {
+            bail!(
+                "DATABASE_URL has a parameter {name:?} that is not known here; known are {}",
+                PARAMETERS.join(", ")
+            );
+        }
+        if name == "sslmode" {
+            mode = Some(value);
+        }
+    }
+    let is_near = url.host_str().is_none_or(is_loopback);
+    if url.password().is_some() && mode.is_none() && !is_near {
+        bail!(
+            "DATABASE_URL has a password and doesn't say how it is protected on its way; add ?sslmode=verify-full, or ?sslmode=disable where the network is trusted"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_goes_to_another_host_only_as_somebody_has_said() {
+        let check = |url: &str| see_that_it_is_safe(&url.parse().unwrap());
+        for good in [
+            "postgres://u@db/x",
+            "postgres://u:hunter2@127.0.0.1/x",
+            "postgres://u:hunter2@[::1]/x",
+            "postgres://u:hunter2@localhost:5433/x",
+            "postgres://u:hunter2@db/x?sslmode=verify-full&sslrootcert=/ca.pem",
+            "postgres://u:hunter2@db/x?sslmode=disable",
+        ] {
+            check(good).unwrap();
+        }
+        for (bad, words) in [
+            ("postgres://u:hunter2@db/x", "?sslmode=verify-full"),
+            ("postgres://u:hunter2@10.0.0.1/x", "?sslmode=verify-full"),
+            ("postgres://u@db/x?sslpassword=hunter2", "\"sslpassword\""),
+        ] {
+            let said = check(bad).unwrap_err().to_string();
+            assert!(said.contains(words) && !said.contains("hunter2"), "{said}");
+        }
     }
 }

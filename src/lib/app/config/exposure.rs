@@ -28,3 +28,10 @@ fn is_ours_and_has(path: &Path, permissions: u32) -> bool {
         facts.mode() & permissions != 0 && facts.uid() == rustix::process::geteuid().as_raw()
     })
 }
+
+/// Tells whether a URL's host is this machine. URLs that are not the web's have names only, also for numbers.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = address.parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}

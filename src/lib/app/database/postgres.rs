@@ -7,7 +7,11 @@ mod outbox;
 mod registrations;
 mod trouble;
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use rand::Rng as _;
@@ -29,6 +33,7 @@ use crate::{
         database::{Preferences, ProfileData, UserRecord},
         outbox::{Delivery, Outbox, RetryOutboxRequest},
     },
+    pace::Pace,
 };
 use registrations::{Registered, register};
 use trouble::{is_away, is_locked, status, words};
@@ -38,8 +43,13 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first connection may take, and how long a used one may take to prove that it is well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the tables may take, another process's work on them included.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long another process's work on the tables is waited for at a time; the server ends that wait by itself, and a
+/// question that broke off leaves nothing behind there.
+const MIGRATION_WAIT: &str = "SET lock_timeout = '10s'; SET statement_timeout = 0";
+/// How long our own work on them may take.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long nobody else tries after it was found that the server can't be reached.
+const AWAY: Duration = Duration::from_millis(500);
 /// The server gives up by itself what nobody waits for any more: no request may take longer. What another
 /// transaction is about to store is waited for a second.
 const SERVER_TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '1s';
@@ -52,6 +62,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) struct Postgres {
     pool: PgPool,
+    /// Until when the server counts as away.
+    away: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Postgres {
@@ -70,12 +82,13 @@ impl Postgres {
             // Statements in the log would have nothing but their texts, which are in this file.
             .disable_statement_logging();
         let mut pause = FIRST_PAUSE;
+        let waiting = Pace::default();
         while let Err(error) = migrate(&options).await {
             if !is_away(&error) {
                 return Err(error).context("the tables can't be brought up to date");
             }
             let reason = format!("PostgreSQL is away: {}", words(&error));
-            if pause == FIRST_PAUSE {
+            if waiting.is_due() {
                 tracing::warn!("{reason}; waiting for it");
             }
             health.fail("store", reason);
@@ -99,15 +112,34 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(options);
-        let store = Self { pool };
+        let store = Self {
+            pool,
+            away: Arc::default(),
+        };
         // The first request shall find a connection.
-        store.look().await.context("users can't be read")?;
+        let looked = timeout(CONNECT_TIMEOUT, store.look()).await;
+        looked
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .context("users can't be read")?;
         Ok(store)
     }
 
+    /// Tells whether somebody has just waited for a connection in vain, while there was none.
+    fn is_away(&self) -> bool {
+        let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pool.size() == 0 && away.is_some_and(|until| Instant::now() < until)
+    }
+
     async fn borrow(&self) -> Result<Borrowed, sqlx::Error> {
+        if self.is_away() {
+            return Err(sqlx::Error::PoolTimedOut);
+        }
+        let connection = self.pool.acquire().await.inspect_err(|_| {
+            let until = Some(Instant::now() + AWAY);
+            *self.away.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        })?;
         Ok(Borrowed {
-            connection: self.pool.acquire().await?,
+            connection,
             is_asked: true,
         })
     }
@@ -134,7 +166,10 @@ impl Postgres {
     ) -> Result<T, sqlx::Error> {
         let mut borrowed = self.borrow().await?;
         let done = work(&mut borrowed.connection).await;
-        borrowed.answered();
+        // One to a server that can't is not kept: after a failover it may be the wrong server.
+        if done.as_ref().is_ok() || done.as_ref().is_err_and(|error| !is_away(error)) {
+            borrowed.answered();
+        }
         done
     }
 
@@ -230,7 +265,10 @@ impl Drop for Borrowed {
 async fn migrate(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await;
     let mut connection = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-    let migrator = sqlx::migrate!("src/lib/app/database/postgres/migrations");
+    connection.execute(MIGRATION_WAIT).await?;
+    let mut migrator = sqlx::migrate!("src/lib/app/database/postgres/migrations");
+    // A newer version may have been here: old and new run side by side in a rolling update.
+    migrator.set_ignore_missing(true);
     let run = timeout(MIGRATION_TIMEOUT, migrator.run(&mut connection)).await;
     run.map_err(|_| sqlx::Error::PoolTimedOut)?
         .map_err(|error| match error {

@@ -104,7 +104,10 @@ impl Sqlite {
         // sqlx has no lock for SQLite.
         let lock = tokio::task::spawn_blocking(move || lock_beside(&file)).await??;
         let writing = connect(1, options.clone()).await.context(opening)?;
-        sqlx::migrate!("src/lib/app/database/sqlite/migrations")
+        let mut migrator = sqlx::migrate!("src/lib/app/database/sqlite/migrations");
+        // A newer version may have been here: old and new run side by side in a rolling update.
+        migrator.set_ignore_missing(true);
+        migrator
             .run(&writing)
             .await
             .context("the tables can't be brought up to date")?;

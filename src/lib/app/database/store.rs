@@ -31,8 +31,8 @@ pub(super) const AT_A_TIME: u32 = 1000;
 /// Keeps users, and what must be sent because of them. A process has one kind of store, so nothing is chosen while
 /// it runs; clones share the connections.
 ///
-/// Whatever the kind: a user that was answered is committed, ids count up from 4 (1 to 3 are there from the
-/// start), an address registers once in whatever case it is typed, a key stands for one registration, what is in
+/// Whatever the kind: a user that was answered is committed, ids count up from 4, perhaps with gaps (1 to
+/// 3 are there from the start), an address registers once in whatever case it is typed, a key stands for one registration, what is in
 /// the outbox has one holder at a time, and several processes that start together on a new store make its tables
 /// once. tests/it/support/store.rs holds every kind to it. Times are those of the store's own clock.
 pub(super) trait Store: Clone + Send + Sync + 'static {

@@ -2,13 +2,13 @@
 //!
 //! lettre's transport for async code bounds the connecting and nothing else, and a future of it that is
 //! dropped in the middle of a mail gives its connection back to the pool, where the next mail takes the answers
-//! to the last for its own. So this uses the transport that blocks: it bounds each step by the socket's own
-//! timeout, and what has begun is never dropped. It runs on threads for such work, as many as the pool has
-//! connections.
+//! to the last for its own. So this uses the transport that blocks: it bounds each read and write by the socket's
+//! own timeout, and what has begun is never dropped. It runs on threads for such work, as many as the pool has
+//! connections. A server that goes on sending bytes without an end keeps one of those for as long as it does.
 
 mod trouble;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use lettre::{
@@ -21,10 +21,10 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
-use url::{Host, Url};
+use url::Url;
 
 use super::mailer::{Id, Mailer, Prepared, Sent};
-use crate::Status;
+use crate::{Status, app::config::is_loopback};
 use trouble::words;
 
 /// Connections to the server, and threads that use them.
@@ -64,7 +64,7 @@ impl Smtp {
     }
 
     /// Does something with the server, within one patience for all of it. What takes longer goes on by itself,
-    /// each of its steps within a patience, and keeps its place until it ends.
+    /// each of its reads and writes within a patience, and keeps its place until it ends.
     async fn with_server<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SmtpTransport) -> Result<T, Error> + Send + 'static,
@@ -144,25 +144,34 @@ impl Prepared for Letter {
     }
 }
 
-/// A refusal for good. That of our password (RFC 4954, section 6) is about us.
+/// A refusal for good: of this mailbox, or of this mail. Others are about us, an address of ours that is blocked or
+/// a server that relays nothing, and end when somebody mends that: <https://www.rfc-editor.org/rfc/rfc3463>.
 fn is_about_the_mail(error: &Error) -> bool {
+    if !error.is_permanent() {
+        return error.is_client();
+    }
     let code = error.status().map(|code| code.to_string());
-    let is_about_us = code.is_some_and(|code| code.starts_with("53"));
-    (error.is_permanent() && !is_about_us) || error.is_client()
+    let code = code.unwrap_or_default();
+    match enhanced_code(error) {
+        Some(enhanced) => ["5.1.", "5.2.", "5.6."]
+            .iter()
+            .any(|class| enhanced.starts_with(class)),
+        None => ["550", "551", "552", "553"].contains(&code.as_str()),
+    }
+}
+
+/// Reads the three numbers that many servers begin their words with: `5.1.1`.
+fn enhanced_code(error: &Error) -> Option<String> {
+    let said = error.source()?.to_string();
+    let first = said.split_whitespace().next()?.to_owned();
+    let numbers: Vec<&str> = first.split('.').collect();
+    let is_code = numbers.len() == 3 && numbers.iter().all(|one| one.parse::<u16>().is_ok());
+    is_code.then_some(first)
 }
 
 /// Without TLS, or where TLS is only offered, whoever is on the way reads the password.
 fn see_that_no_password_is_told(url: &Url) -> anyhow::Result<()> {
-    let is_loopback = match url.host() {
-        // A scheme that is not the web's has names only, also for numbers.
-        Some(Host::Domain(name)) => {
-            let ip = name.parse::<IpAddr>();
-            name == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-        }
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
+    let is_loopback = url.host_str().is_some_and(is_loopback);
     let has_tls = url.scheme() == "smtps"
         || url
             .query_pairs()

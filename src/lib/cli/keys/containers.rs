@@ -13,17 +13,19 @@ use std::{
 };
 
 use super::{Making, PUBLIC, make_folder};
-use crate::instance::random_token;
+use crate::{Service, instance::random_token};
 
 /// Letters and digits of a password or token: more than 200 bits.
 const LENGTH: usize = 40;
 
 /// Makes what is missing below a folder, and returns what it made.
-pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn provide(folder: &Path, replace: Option<Service>) -> anyhow::Result<Vec<PathBuf>> {
     let nats = folder.join("nats");
     // Each of the folders may be a volume; two runs share this one, whatever is above it.
     let mut making = Making::in_folder(&nats)?;
-    making.nkeys(&nats.join(PUBLIC), |holder| folder.join(holder.subject()))?;
+    making.nkeys(&nats.join(PUBLIC), replace, |holder| {
+        folder.join(holder.subject())
+    })?;
 
     let postgres = folder.join("postgres");
     make_folder(&postgres)?;
@@ -51,7 +53,7 @@ mod tests {
     fn each_container_gets_its_own_and_a_second_run_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path();
-        let made = provide(keys).unwrap();
+        let made = provide(keys, None).unwrap();
         let mut names: Vec<_> = made
             .iter()
             .map(|file| file.strip_prefix(keys).unwrap().to_str().unwrap())
@@ -73,7 +75,7 @@ mod tests {
             ],
             *names
         );
-        assert!(provide(keys).unwrap().is_empty());
+        assert!(provide(keys, None).unwrap().is_empty());
 
         let text = |name: &str| fs::read_to_string(keys.join(name)).unwrap();
         assert_eq!(LENGTH, text("gateway/tokens").trim().len());
@@ -90,11 +92,20 @@ mod tests {
             assert_eq!(if is_others { 0o644 } else { 0o600 }, mode, "{file:?}");
         }
 
+        let before = (text("user/user.nk"), text("gateway/gateway.nk"));
+        let made = provide(keys, Some(crate::app::api::user::USER)).unwrap();
+        assert_eq!(
+            [keys.join("user/user.nk"), keys.join("nats/nkeys.conf")],
+            *made
+        );
+        assert_ne!(before.0, text("user/user.nk"));
+        assert_eq!(before.1, text("gateway/gateway.nk"));
+
         // The copy follows the original, which PostgreSQL has.
         fs::write(keys.join("postgres/password"), "another\n").unwrap();
         assert_eq!(
             [keys.join("database/postgres-password")],
-            *provide(keys).unwrap()
+            *provide(keys, None).unwrap()
         );
         assert_eq!("another\n", text("database/postgres-password"));
     }

@@ -4,11 +4,13 @@ use sqlx::Error;
 
 use crate::Status;
 
-/// Classes and codes by which a server says that it can't at the moment:
+/// Classes and codes by which a server says that it can't at the moment, or that another is meant to (25006):
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Connection exceptions, no resources (disk
 /// full, too many connections), shutting down or starting up, a lock or a conflict of transactions, and what
 /// took too long.
-const FOR_NOW: [&str; 8] = ["08", "53", "57P", "57014", "40001", "40P01", "55P03", "58"];
+const FOR_NOW: [&str; 9] = [
+    "08", "25006", "53", "57P", "57014", "40001", "40P01", "55P03", "58",
+];
 
 /// Tells whether the server can't be reached, or can't answer for now.
 pub(super) fn is_away(error: &Error) -> bool {
