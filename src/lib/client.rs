@@ -62,15 +62,19 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How long an attempt may go without a sign of life from a replica: an answer, or its word that it
     /// is working on one, which comes after 25 ms. Then another attempt is made, if the operation is
-    /// idempotent. Default 250 ms.
+    /// idempotent. Default 250 ms, at least 10 ms.
     pub attempt_timeout: Duration,
     /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
     pub reconnect_wait: Duration,
 }
 
+/// Less would be a question after the other.
+const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10);
+
 impl Options {
     /// No wait is longer than a request may take.
     fn bounded(mut self) -> Self {
+        self.attempt_timeout = self.attempt_timeout.max(MIN_ATTEMPT_TIMEOUT);
         for wait in [
             &mut self.request_timeout,
             &mut self.attempt_timeout,
@@ -307,7 +311,8 @@ impl Client {
         connects.load(Ordering::Relaxed)
     }
 
-    /// Returns how many messages found a full channel and were dropped.
+    /// Returns how many messages found a full channel and were dropped, as far as the library tells: of a burst it
+    /// tells of 128.
     #[must_use]
     pub fn dropped_messages(&self) -> u64 {
         self.shared.trouble.dropped()

@@ -57,6 +57,8 @@ use crate::{
 
 /// How long the server may take to confirm the subscriptions.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than anybody waits for a place, or for a process that leaves.
+const MAX_WAIT: Duration = Duration::from_hours(24);
 /// How often a replica looks whether it is in its groups.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -71,6 +73,19 @@ pub struct Limits {
     pub queue_wait: Duration,
     /// How long running handlers may take to finish when the replica leaves. Default 10 s.
     pub shutdown_grace: Duration,
+}
+
+impl Limits {
+    /// Returns what can be counted with: "no limit" is a wish that somebody has.
+    pub(crate) fn bounded(self) -> Self {
+        let places = tokio::sync::Semaphore::MAX_PERMITS;
+        Self {
+            max_ongoing: self.max_ongoing.min(places),
+            max_queued: self.max_queued.min(places),
+            queue_wait: self.queue_wait.min(MAX_WAIT),
+            shutdown_grace: self.shutdown_grace.min(MAX_WAIT),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -146,7 +161,7 @@ impl Replica {
 
     /// Sets how much this replica takes on.
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = limits.bounded();
         self
     }
 

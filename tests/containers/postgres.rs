@@ -164,9 +164,16 @@ async fn a_key_that_another_transaction_holds_is_under_way_to_others_and_not_to_
     let mut server = Server::start().await;
     let database = Database::start(1, &server.fresh().await).await;
     let hold = "BEGIN; INSERT INTO users (name, email, email_normalised)
-        VALUES ('X', 'david@example.com', 'david@example.com'); SELECT pg_sleep(4); ROLLBACK";
+        VALUES ('X', 'david@example.com', 'david@example.com'); SELECT pg_sleep(10); ROLLBACK";
     let asking = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let holds =
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%david@%' AND pid <> pg_backend_pid()
+            AND wait_event = 'PgSleep'";
+        eventually("a transaction that holds it", async || {
+            let found = server.query("test1", holds).await.ok()?;
+            (found.trim() == "1").then_some(())
+        })
+        .await;
         let first = database.create_at_once("David", "david@example.com").await;
         let again = database.create_again("David", "david@example.com").await;
         (first.unwrap_err(), again.unwrap_err())

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -30,8 +31,9 @@ use mail_server::MailServer;
 pub(crate) use trouble::Store;
 use trouble::Trouble;
 
-/// What the outbox may take when all is well again: the longest lease, and then one try of each.
-const SETTLING: Duration = Duration::from_secs(90);
+/// What the outbox may take when all is well again: the longest lease, and then some tries of each.
+const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING_OF_EACH: Duration = Duration::from_millis(20);
 
 /// How much is registered.
 pub(crate) struct Plan {
@@ -88,7 +90,7 @@ pub(crate) async fn audit(plan: Plan, store: &impl Store, variables: &[(&str, &s
         trouble.until(registering, &mut random, store).await
     };
     let kinds = trouble.end().await;
-    drain(&trouble, SETTLING).await;
+    drain(&trouble, SETTLING + registrations * SETTLING_OF_EACH).await;
     let rows = store.rows(&trouble.bench).await;
     team_ends(&trouble).await;
     let books = Books {
@@ -128,10 +130,11 @@ async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answe
 async fn drain(trouble: &Trouble, within: Duration) {
     let until = Instant::now() + within;
     loop {
-        let listed = trouble
-            .outbox(&["--pending", "--json", "--limit", "10"])
+        // A database that was locked a moment ago may say that it is busy.
+        let listed = trouble.outbox(&["--pending", "--json", "--limit", "10"]);
+        let listed = listed
             .await
-            .unwrap();
+            .unwrap_or_else(|said| json!({"said": said}).to_string());
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         if listed["pending"] == 0 {
             return;

@@ -51,6 +51,7 @@ mod leaving;
 mod nats_frozen;
 mod nats_gone;
 mod overload;
+mod reconnecting;
 mod reply_lost;
 mod restarting;
 mod storm;

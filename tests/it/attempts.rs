@@ -9,13 +9,17 @@ use std::{
 };
 
 use async_nats::HeaderMap;
-use futures_util::StreamExt;
-use nats_serve::{Code, client::Unanswered};
+use futures_util::{FutureExt, StreamExt};
+use nats_serve::{
+    Client, Code, Instance,
+    client::{Options, Unanswered},
+    replica::Limits,
+};
 use tokio::task::JoinHandle;
 
 use crate::support::{
     Server,
-    echo::{CALLER, Nap, Running, Sleep, connect, connect_with},
+    echo::{CALLER, Nap, Running, Say, Sleep, connect, connect_with},
     eventually,
 };
 
@@ -161,4 +165,43 @@ async fn an_answer_that_was_lost_is_asked_for_again() {
     .await;
     assert_eq!(1, liar.heard());
     assert_eq!(Some(Unanswered::Gone), lost.unanswered());
+}
+
+#[tokio::test]
+async fn no_limit_at_all_is_no_panic() {
+    let nats = Server::start().await;
+    let limits = Limits {
+        max_ongoing: usize::MAX,
+        max_queued: usize::MAX,
+        queue_wait: Duration::MAX,
+        shutdown_grace: Duration::MAX,
+    };
+    let echo = Running::with(&nats, limits).await;
+    let client = connect(CALLER, &nats).await;
+    client.call::<Say>(&"hello".to_owned()).await.unwrap();
+    echo.leave().await;
+}
+
+#[tokio::test]
+async fn an_attempt_timeout_of_nothing_is_no_storm_of_pings() {
+    let nats = Server::start().await;
+    let _echo = Running::start(&nats).await;
+    let raw = async_nats::connect(nats.url()).await.unwrap();
+    let mut pings = raw.subscribe("inst.echo.*._ping").await.unwrap();
+    raw.flush().await.unwrap();
+    let options = Options {
+        url: nats.url(),
+        attempt_timeout: Duration::ZERO,
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(CALLER), options)
+        .await
+        .unwrap();
+    client.ready().await;
+    client.call::<Sleep>(&1_500).await.unwrap();
+    let mut asked = 0;
+    while let Some(Some(_)) = pings.next().now_or_never() {
+        asked += 1;
+    }
+    assert!(asked < 100, "{asked}");
 }

@@ -11,6 +11,7 @@ mod support;
 mod application;
 mod attempts;
 mod example;
+mod forbidden;
 mod gates;
 mod health;
 mod keys;

@@ -472,3 +472,20 @@ async fn a_replica_that_may_not_join_its_group_is_an_error_that_names_the_subjec
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_service_that_may_not_answer_its_callers_says_so_and_is_not_ready() {
+    let changes = [("\"_INBOX.*.user.>\"", "\"_INBOX.user.user.>\"")];
+    let nats = Server::start_changed(&changes).await;
+    let mut stack = Stack::on(nats, &[]).await;
+    stack.get("/user/1").await.problem(504);
+    let process = stack.processes.get_mut("user-service").unwrap();
+    process
+        .says("NATS forbids publishing to where it answers")
+        .await;
+    let output = process.output();
+    let (_, address) = output.split_once("health at http://").unwrap();
+    let address = address.split(['"', ';']).next().unwrap();
+    let ready = reqwest::get(format!("http://{address}/readyz")).await;
+    assert_eq!(503, ready.unwrap().status());
+}

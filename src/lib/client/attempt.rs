@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Client, Unanswered,
     call::Failure,
-    inbox::{Sign, Waiter},
+    inbox::{Sent, Sign, Waiter},
     peer::Peer,
 };
 use crate::{
@@ -75,19 +75,29 @@ impl Client {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Attempt<'a>, Box<Failure>> {
-        let waiter = self.shared.inbox.wait_for_call(names, UNREAD);
-        let reply = waiter.subject();
         let subject = match instance {
             None => Subject::from_static(names.subject),
             Some(id) => instance_subject(names.service, id, names.operation).into(),
         };
+        let sent = Sent::To(subject.clone());
+        let callee = names.service.subject();
+        let mut waiter = self.shared.inbox.wait(callee, sent, UNREAD);
+        let reply = waiter.subject();
         let sent = Instant::now();
         let nats = &self.shared.nats;
         let sending = nats.publish_with_reply_and_headers(subject, reply, headers, payload);
-        match timeout_at(deadline, sending).await {
-            Err(_) => return Err(Failure::deadline(names)),
-            Ok(Err(error)) => return Err(not_sent(names, error)),
-            Ok(Ok(())) => {}
+        tokio::select! {
+            biased;
+            sending = timeout_at(deadline, sending) => match sending {
+                Err(_) => return Err(Failure::deadline(names)),
+                Ok(Err(error)) => return Err(not_sent(names, error)),
+                Ok(Ok(())) => {}
+            },
+            // Nothing of it is sent: the library had no room for it yet.
+            None = waiter.sign() => {
+                let words = "the connection to NATS was lost before the call was sent";
+                return Err(Failure::unavailable(Unanswered::Disconnected, true, words));
+            }
         }
         Ok(Attempt {
             client: self,
@@ -115,6 +125,7 @@ impl Attempt<'_> {
                     return Event::Deadline;
                 }
                 match self.accepted.clone() {
+                    Some(_) if self.client.shared.trouble.may_not_ping() => self.alive(),
                     Some(id) if !self.asked => self.ask(&id).await,
                     _ => return Event::Silent,
                 }

@@ -63,7 +63,11 @@ impl Failure {
         Self::new(how.as_str(), repeatable, status.with_unanswered(how))
     }
 
-    fn unavailable(how: Unanswered, repeatable: bool, words: impl Into<String>) -> Box<Self> {
+    pub(super) fn unavailable(
+        how: Unanswered,
+        repeatable: bool,
+        words: impl Into<String>,
+    ) -> Box<Self> {
         Self::unanswered(how, repeatable, Status::unavailable(words.into()))
     }
 }
@@ -148,7 +152,11 @@ impl Client {
                 call.deadline,
             );
             let mut sent = sent.await?;
-            match (call.result(&mut sent, attempt, pause).await, target) {
+            let steered = target.is_some();
+            match (
+                call.result(&mut sent, attempt, pause, steered).await,
+                target,
+            ) {
                 (None, Some(id)) => {
                     call.peer.forget(&id);
                     target = None;
@@ -226,12 +234,13 @@ impl Call<'_> {
         attempt < MAX_ATTEMPTS && pause < self.scope.remaining() && self.peer.may_repeat()
     }
 
-    /// Waits for the attempt's end. `None`: nobody listens on the subject.
+    /// Waits for the attempt's end. `None`: nobody listens on the subject, or an instance's may not be used.
     async fn result(
         &self,
         attempt: &mut Attempt<'_>,
         number: u32,
         pause: Duration,
+        steered: bool,
     ) -> Option<Outcome> {
         let idempotent = self.names.idempotent;
         let service = self.names.service.name();
@@ -263,6 +272,7 @@ impl Call<'_> {
                     let words = "the connection to NATS was lost during the call";
                     break Failure::unavailable(Unanswered::Disconnected, idempotent, words);
                 }
+                Event::Forbidden if steered => return None,
                 Event::Forbidden => {
                     let words = format!("NATS does not permit calls to {service}");
                     let status = Status::new(Code::Internal, words);

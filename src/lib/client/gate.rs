@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::{task::coop::unconstrained, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{ANSWER_TIMEOUT, Client, Inbox, RoundTrip, Shared, Trouble, inbox::Sent};
@@ -170,7 +170,7 @@ impl Client {
             tracing::warn!("a request names a gate that is not its sender's; it counts as closed");
             return None;
         }
-        let sent = Sent::To(gate.0.clone());
+        let sent = Sent::To(gate.0.as_str().into());
         let keeper = String::from(keeper.service);
         let mut waiter = self.shared.inbox.wait(keeper, sent, 1);
         self.nats()
@@ -268,13 +268,17 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Makes way to nobody while there are questions, like the inbox.
     async fn answer(self, mut questions: Subscriber) {
-        while let Some(question) = questions.next().await {
-            self.inbox.count();
-            if let Some((asker, answer)) = self.answer_to(question) {
-                let _ = timeout(ANSWER_TIMEOUT, self.nats.publish(asker, answer)).await;
+        unconstrained(async {
+            while let Some(question) = questions.next().await {
+                self.inbox.count();
+                if let Some((asker, answer)) = self.answer_to(question) {
+                    let _ = timeout(ANSWER_TIMEOUT, self.nats.publish(asker, answer)).await;
+                }
             }
-        }
+        })
+        .await;
     }
 
     /// Returns what to answer now; an undecided gate notes who asked.

@@ -13,12 +13,12 @@ use std::{
     },
 };
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
 use rand::Rng;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::coop::unconstrained};
 
-use crate::{Instance, operation::Names};
+use crate::Instance;
 
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -40,19 +40,14 @@ struct Entry {
 /// What went out to whom the answer is expected from; the server may refuse to deliver it.
 #[derive(Debug)]
 pub(super) enum Sent {
-    Call(&'static Names),
-    To(String),
+    To(Subject),
     /// Something whose refusal means nothing here.
     Other,
 }
 
 impl Sent {
     fn goes_to(&self, subject: &str) -> bool {
-        match self {
-            Self::Call(names) => names.goes_to(subject),
-            Self::To(sent) => sent == subject,
-            Self::Other => false,
-        }
+        matches!(self, Self::To(sent) if sent.as_str() == subject)
     }
 }
 
@@ -104,11 +99,6 @@ impl Inbox {
         }
     }
 
-    /// The same for a call.
-    pub(super) fn wait_for_call(&self, names: &'static Names, capacity: usize) -> Waiter<'_> {
-        self.wait(names.service.subject(), Sent::Call(names), capacity)
-    }
-
     /// Ends the waits for what was published on a subject which is forbidden. Tells whether there were any.
     pub(super) fn forbid(&self, subject: &str) -> bool {
         let mut any = false;
@@ -126,12 +116,10 @@ impl Inbox {
         any
     }
 
-    /// Tells whether a subject is where this process sends messages to itself.
-    pub(super) fn is_own(&self, subject: &str) -> bool {
+    /// Tells whether a subject is where this process answers: its service's place in anybody's inbox.
+    pub(super) fn is_answered_at(&self, subject: &str) -> bool {
         let mut tokens = subject.split('.');
-        tokens.next() == Some("_INBOX")
-            && tokens.next() == Some(self.caller)
-            && tokens.next() == Some(self.caller)
+        tokens.next() == Some("_INBOX") && tokens.nth(1) == Some(self.caller)
     }
 
     /// Ends every waiting call: its reply can't come any more.
@@ -153,11 +141,15 @@ impl Inbox {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// Hands replies to their calls until the connection ends. Never waits for a call.
+    /// Hands replies to their calls until the connection ends. Never waits for a call, and makes way to nobody while
+    /// there are replies: those that are not read by the next share may find no room.
     pub(super) async fn receive(self: std::sync::Arc<Self>, mut replies: Subscriber) {
-        while let Some(reply) = replies.next().await {
-            self.deliver(reply);
-        }
+        unconstrained(async {
+            while let Some(reply) = replies.next().await {
+                self.deliver(reply);
+            }
+        })
+        .await;
     }
 
     fn deliver(&self, reply: Message) {
@@ -312,21 +304,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_forbidden_subject_ends_the_calls_that_were_sent_there() {
-        struct Get;
-        impl crate::Operation for Get {
-            const SERVICE: Service = Service::new("callee");
-            const NAME: &'static str = "get";
-            type Request = ();
-            type Reply = ();
-        }
         let inbox = inbox();
-        let mut call = inbox.wait_for_call(Names::of::<Get>(), 4);
-        let mut gate = inbox.wait("callee", Sent::To("gate.callee.c1.00ff".to_owned()), 1);
+        let call = |subject: &'static str| {
+            inbox.wait("callee", Sent::To(Subject::from_static(subject)), 4)
+        };
+        let (mut call, mut steered) = (call("svc.callee.get"), call("inst.callee.c1.get"));
+        let mut gate = inbox.wait("callee", Sent::To("gate.callee.c1.00ff".into()), 1);
         let mut other = inbox.wait("callee", Sent::Other, 4);
         assert!(!inbox.forbid("svc.callee.put"));
         assert!(inbox.forbid("gate.callee.c1.00ff"));
         assert!(gate.next().await.is_none());
+        // One attempt's refusal is not another's.
         assert!(inbox.forbid("inst.callee.c1.get"));
+        assert!(matches!(steered.sign().await, Some(Sign::Forbidden)));
+        assert!(call.replies.try_recv().is_err());
+        assert!(inbox.forbid("svc.callee.get"));
         assert!(matches!(call.sign().await, Some(Sign::Forbidden)));
         inbox.abandon();
         assert!(other.next().await.is_none());

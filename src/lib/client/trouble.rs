@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{Health, health, pace::Pace};
 
+/// A reply subject that is longer is nobody's: each token of ours has 32 characters at most.
+const LONGEST_INBOX: usize = 256;
 /// Subjects that are remembered as forbidden.
 const MAX_FORBIDDEN: usize = 64;
 /// A refused message says how things stood then: permissions can be mended on the running server.
@@ -26,6 +28,7 @@ const REFUSAL_COUNTS: Duration = Duration::from_secs(30);
 pub(super) struct Trouble {
     health: Health,
     forbidden: Mutex<Forbidden>,
+    may_not_ping: AtomicBool,
     dropped: AtomicU64,
     drops_logged: Pace,
     answers_logged: Pace,
@@ -38,6 +41,7 @@ impl Trouble {
         Self {
             health: health.clone(),
             forbidden: Mutex::default(),
+            may_not_ping: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             drops_logged: Pace::default(),
             answers_logged: Pace::default(),
@@ -52,8 +56,13 @@ impl Trouble {
             Some(Violation::Publish(subject)) if inbox.forbid(subject) => {
                 self.forbid_publishing(subject);
             }
-            Some(Violation::Publish(subject)) if inbox.is_own(subject) => {
-                self.forbid_publishing("its own inbox");
+            // Nobody else's choice: that of a stranger's inbox would have our name in another place, or none.
+            Some(Violation::Publish(subject)) if inbox.is_answered_at(subject) => {
+                self.forbid_publishing("where it answers");
+            }
+            Some(Violation::Publish(subject)) if is_ping(subject) => {
+                self.may_not_ping.store(true, Relaxed);
+                self.forbid_publishing(subject);
             }
             // A reply subject is the asker's choice: it says nothing about us.
             Some(Violation::Publish(subject)) => {
@@ -75,10 +84,11 @@ impl Trouble {
     /// Tells whether an answer may go to a subject, and notes a question whose answer should go to another
     /// service instead of an inbox: whoever asks names the subject, and the answer goes out by our right.
     pub(super) fn is_inbox(&self, subject: &str) -> bool {
-        let is_inbox = subject.starts_with("_INBOX.");
+        let is_inbox = subject.starts_with("_INBOX.") && subject.len() <= LONGEST_INBOX;
         if !is_inbox && self.strays_logged.is_due() {
             tracing::warn!(
-                "dropped a request that wants its answer at {subject:?}, which is no inbox"
+                "dropped a request that wants its answer at {:?}, which is no inbox",
+                subject.get(..LONGEST_INBOX).unwrap_or(subject)
             );
         }
         is_inbox
@@ -125,11 +135,17 @@ impl Trouble {
 
     /// Forgets refusals: a new connection may have other permissions.
     pub(super) fn connected(&self) {
+        self.may_not_ping.store(false, Relaxed);
         let mut forbidden = self.forbidden();
         if forbidden.first().is_some() {
             *forbidden = Forbidden::default();
             self.health.pass(health::PERMISSIONS, "nothing refused");
         }
+    }
+
+    /// Tells whether NATS lets no question through whether an instance lives: then its silence means nothing.
+    pub(super) fn may_not_ping(&self) -> bool {
+        self.may_not_ping.load(Relaxed)
     }
 
     /// Returns what is forbidden, if anything that this process needs.
@@ -176,6 +192,11 @@ impl Forbidden {
     }
 }
 
+/// `inst.<service>.<instance>._ping`
+fn is_ping(subject: &str) -> bool {
+    subject.starts_with("inst.") && subject.ends_with("._ping")
+}
+
 fn complain(what: &str) {
     tracing::error!(
         "NATS forbids {what}: does this process use its own service's key, and has the server its permissions?"
@@ -220,7 +241,7 @@ mod tests {
         let own = "Permissions Violation for Publish to \"_INBOX.caller.caller.x.1\"";
         trouble.refused(own, &inbox);
         assert_eq!(
-            Some("permissions: NATS forbids publishing to its own inbox".to_owned()),
+            Some("permissions: NATS forbids publishing to where it answers".to_owned()),
             health.report().await.reason()
         );
         tokio::time::advance(REFUSAL_COUNTS).await;

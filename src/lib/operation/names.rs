@@ -27,17 +27,6 @@ impl Names {
     pub(crate) const fn of<O: Operation>() -> &'static Self {
         &Table::<O>::NAMES
     }
-
-    /// Tells whether a call of this operation is published there: to the group, or to an instance.
-    pub(crate) fn goes_to(&self, subject: &str) -> bool {
-        let to_instance = || {
-            let mut tokens = subject.split('.');
-            tokens.next() == Some("inst")
-                && tokens.next() == Some(self.service.subject)
-                && tokens.nth(1) == Some(self.operation)
-        };
-        subject == self.subject || to_instance()
-    }
 }
 
 struct Table<O>(PhantomData<O>);
@@ -111,19 +100,5 @@ mod tests {
         assert_eq!("database/get_user", NAMES.rpc_method);
         assert_eq!("get_user", NAMES.operation);
         assert!(!NAMES.idempotent);
-    }
-
-    #[test]
-    fn a_call_goes_to_the_group_or_to_an_instance() {
-        let names = Names::of::<GetUser>();
-        assert!(names.goes_to("svc.database.get_user"));
-        assert!(names.goes_to("inst.database.d1.get_user"));
-        for other in [
-            "svc.database.get",
-            "inst.user.u1.get_user",
-            "inst.database.d1",
-        ] {
-            assert!(!names.goes_to(other), "{other}");
-        }
     }
 }

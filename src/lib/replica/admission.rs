@@ -46,6 +46,7 @@ impl From<Refused> for Status {
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
+        let limits = limits.bounded();
         Self {
             places: Arc::new(Semaphore::new(limits.max_ongoing)),
             limits,
@@ -60,7 +61,10 @@ impl Admission {
     /// Whoever reads a burst decides by this what to work on and what to refuse, before any of it has entered.
     pub(crate) fn arrive(self: &Arc<Self>) -> Option<Arrival> {
         let inside = self.ongoing() + self.queued();
-        let room = self.limits.max_ongoing + self.limits.max_queued;
+        let room = self
+            .limits
+            .max_ongoing
+            .saturating_add(self.limits.max_queued);
         let arrived = self.arriving.fetch_update(Relaxed, Relaxed, |arriving| {
             (inside + arriving < room).then_some(arriving + 1)
         });

@@ -92,6 +92,7 @@ impl Core {
     pub(super) async fn reply(&self, to: Option<Subject>, answer: Answer, queue_wait: Duration) {
         let Some(to) = to else { return };
         let (headers, payload) = answer.encode(&self.head(queue_wait));
+        self.note_connection();
         if !self.client.answer(to, headers, payload).await {
             self.refusals.lose();
         }

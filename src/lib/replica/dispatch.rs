@@ -57,6 +57,8 @@ pub(super) struct Core {
     expired: AtomicU64,
     panics: AtomicU64,
     draining: AtomicBool,
+    /// Something was answered while it was leaving and had no connection.
+    answered_offline: AtomicBool,
     /// The group is left: only signs of life are given any more.
     closed: AtomicBool,
 }
@@ -93,6 +95,7 @@ impl Core {
             expired: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            answered_offline: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -103,6 +106,17 @@ impl Core {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Notes an answer that can't go out now, and may never if the process leaves before the connection is back.
+    pub(super) fn note_connection(&self) {
+        if self.is_draining() && !self.client.is_connected() {
+            self.answered_offline.store(true, Relaxed);
+        }
+    }
+
+    pub(super) fn has_answered_offline(&self) -> bool {
+        self.answered_offline.load(Relaxed)
     }
 
     /// Returns how many handlers panicked.

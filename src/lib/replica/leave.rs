@@ -39,6 +39,13 @@ pub(super) async fn leave(
         );
     }
     core.close();
+    // What was answered meanwhile waits in the library for a connection.
+    if core.has_answered_offline() {
+        tokio::select! {
+            _ = timeout_at(grace_ends, core.client.ready()) => {}
+            () = shutdown.hurried() => {}
+        }
+    }
     if core.client.is_connected() {
         end(&core, subscriptions, &handlers, finished).await;
     }
@@ -82,10 +89,19 @@ async fn leave_groups(
     handlers: &TaskTracker,
     grace_ends: Instant,
 ) {
+    // On another connection than the one on which they were joined the server counts anew, and the library does not.
+    let stays = |subscriptions: &Subscriptions| {
+        let is_so = subscriptions.were_joined_on(core.client.connections());
+        is_so && core.client.is_connected()
+    };
     let before = subscriptions.delivered();
     let counted = (Instant::now() + COUNTING).min(grace_ends);
     while let Ok(Some(message)) = timeout_at(counted, subscriptions.next()).await {
         core.accept(message, handlers);
+    }
+    if !stays(subscriptions) {
+        subscriptions.forget_groups();
+        return;
     }
     let last = (Instant::now() + LAST_DELIVERIES).min(grace_ends);
     let _ = timeout_at(last, async {
@@ -95,6 +111,10 @@ async fn leave_groups(
         }
     })
     .await;
+    if !stays(subscriptions) {
+        subscriptions.forget_groups();
+        return;
+    }
     let _ = timeout(QUIET, async {
         subscriptions.drain_groups().await;
         while let Some(message) = subscriptions.next_of_groups().await {

@@ -11,9 +11,7 @@ use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
 use opentelemetry::{
     Context, KeyValue, Value, global,
-    trace::{
-        Link, SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt, Tracer,
-    },
+    trace::{SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt, Tracer},
 };
 
 use opentelemetry_sdk::trace::SdkTracer;
@@ -142,6 +140,7 @@ pub(crate) fn answered(span: &Context, replica: &str, attempt: u32, queue_wait: 
 /// Starts a trace that another one is the reason of: work that was left over.
 #[cfg(feature = "app")]
 pub(crate) fn left_over(name: &'static str, reason: Option<SpanContext>) -> Context {
+    use opentelemetry::trace::Link;
     let mut builder = SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
     builder.links = reason.map(|reason| vec![Link::with_context(reason)]);
     begin(builder, &Context::new())

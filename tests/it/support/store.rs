@@ -266,6 +266,8 @@ async fn an_address_registers_once_in_whatever_case(store: Database) {
     ] {
         let refused = store.create("Other", again).await.unwrap_err();
         assert_eq!(Code::Conflict, refused.code(), "{again}");
+        let refused = store.create_again("Other", again).await.unwrap_err();
+        assert_eq!(Code::Conflict, refused.code(), "{again}");
     }
 }
 

@@ -219,8 +219,7 @@ fn outcome_of(sent: Result<MailStatus, Status>) -> Outcome {
     match sent {
         Ok(MailStatus::Sent) => Outcome::Sent,
         Ok(MailStatus::Failed) => Outcome::Failed,
-        Ok(MailStatus::Queued | MailStatus::Aborted) => Outcome::Later,
         Err(status) if status.code() == Code::Invalid => Outcome::Failed,
-        Err(_) => Outcome::Later,
+        Ok(MailStatus::Queued | MailStatus::Aborted) | Err(_) => Outcome::Later,
     }
 }
