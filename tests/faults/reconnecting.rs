@@ -114,7 +114,6 @@ async fn a_reconnect_while_a_replica_leaves_swallows_no_calls() {
 async fn leaving_in_the_middle_of_a_reconnect_answers_what_was_accepted() {
     let _turn = turn().await;
     let nats = Server::start().await;
-    let client = connect_with(CALLER, &nats, Duration::from_secs(8)).await;
     let network = Proxy::start(&nats).await;
     let (own, shutdown, serving) = replica(&network).await;
     let ended = tokio::spawn(async move {
@@ -122,14 +121,22 @@ async fn leaving_in_the_middle_of_a_reconnect_answers_what_was_accepted() {
         // As the process ends then, and its connection.
         drop(own);
     });
-    let call = tokio::spawn(async move { client.call::<Sleep>(&700).await });
+    // A caller who asks nobody whether it is still there.
+    let caller = async_nats::connect(nats.url()).await.unwrap();
+    let mut answers = caller.subscribe("_INBOX.raw").await.unwrap();
+    let asked = caller.publish_with_reply("svc.echo.sleep", "_INBOX.raw", "700".into());
+    asked.await.unwrap();
+    caller.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     network.cut();
     tokio::time::sleep(Duration::from_millis(50)).await;
     shutdown.request();
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     network.heal();
-    assert_eq!(700, call.await.unwrap().unwrap());
+    let accepted = tokio::time::timeout(PATIENCE, answers.next()).await;
+    assert!(accepted.unwrap().unwrap().payload.is_empty());
+    let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
+    assert_eq!("700", answer.unwrap().unwrap().payload);
     ended.await.unwrap();
 }
 
