@@ -37,6 +37,8 @@ def say(**what):
 
 
 tries = collections.Counter()
+# Recipients that were seen before.
+seen = set()
 
 
 def mood(address):
@@ -54,6 +56,11 @@ class Handler:
             return f"550 5.1.1 <{address}>: user unknown"
         if address.startswith("later"):
             return f"451 4.7.1 <{address}>: try again later"
+        if address.startswith("once") and address not in seen:
+            seen.add(address)
+            return f"451 4.7.1 <{address}>: try again later"
+        if address.startswith("blocked"):
+            return f"554 5.7.1 <{address}>: relay access denied"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -82,7 +89,8 @@ class Handler:
             at=time.time(),
             silent=now < 9,
         )
-        if now < 9:
+        if now < 9 or (address.startswith("lost") and address not in seen):
+            seen.add(address)
             server.transport.abort()
         return "250 OK"
 

@@ -13,8 +13,8 @@ use super::{
     mail_server::Mail,
 };
 
-/// Seconds that a mail may take from the mail server's acceptance to its note, and a fault to be felt before it
-/// is: what fails meanwhile may cost a second mail.
+/// Seconds that a mail may take from the mail server's acceptance to its note, or from the end of a lock that keeps it
+/// from being noted, and a fault to be felt: what fails meanwhile may cost a second mail.
 const NOTED_AFTER: f64 = 2.0;
 const FELT_FOR: f64 = 2.0;
 
@@ -45,11 +45,13 @@ impl Event {
     }
 }
 
-/// Something that killed, paused or cut off a process, or the mail server; seconds since 1970.
+/// Something that killed, paused or cut off a process, or the mail server, or a lock of the store; seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
     pub(crate) from: f64,
     pub(crate) to: f64,
+    /// Notes are made when it is over; nothing is lost by that alone.
+    pub(crate) is_lock: bool,
 }
 
 pub(crate) struct Books {
@@ -147,8 +149,9 @@ impl Books {
         let (mut within, mut outside) = (0, Vec::new());
         for (id, mails) in self.mails_by_id() {
             for (first, second) in mails.iter().zip(mails.iter().skip(1)) {
+                let noted = self.noted(first);
                 let disturbed = |fault: &Fault| {
-                    fault.from <= first.at + NOTED_AFTER && fault.to + FELT_FOR >= first.at
+                    !fault.is_lock && fault.from <= noted && fault.to + FELT_FOR >= first.at
                 };
                 match first.silent || self.faults.iter().any(disturbed) {
                     true => within += 1,
@@ -157,6 +160,18 @@ impl Books {
             }
         }
         (within, outside)
+    }
+
+    /// When it should have been noted that a mail was accepted.
+    fn noted(&self, mail: &Mail) -> f64 {
+        let locks = self.faults.iter().filter(|fault| fault.is_lock);
+        let mut noted = mail.at + NOTED_AFTER;
+        for lock in locks {
+            if lock.from <= noted && lock.to >= mail.at {
+                noted = noted.max(lock.to + NOTED_AFTER);
+            }
+        }
+        noted
     }
 
     fn events_and_rows_that_differ(&self) -> Vec<String> {

@@ -134,14 +134,18 @@ impl Trouble {
                 tokio::time::sleep(time).await;
                 self.network.heal();
             }
-            "lock" => return store.lock(&self.bench, time).await,
+            "lock" => store.lock(&self.bench, time).await,
             _ => {
                 self.mail_server.go_away();
                 tokio::time::sleep(time).await;
                 self.mail_server.come_back().await;
             }
         }
-        self.faults.push(Fault { from, to: now() });
+        self.faults.push(Fault {
+            from,
+            to: now(),
+            is_lock: *kind == "lock",
+        });
     }
 
     /// Returns what there was.
