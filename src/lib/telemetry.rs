@@ -79,6 +79,18 @@ pub struct Config {
     /// Which log lines are written, in the syntax of `RUST_LOG`. Default: `info`, without the chatter
     /// of dependencies.
     pub log_filter: Option<String>,
+    /// How much of a request is told. Default: [`Detail::Hops`].
+    pub detail: Detail,
+}
+
+/// Says how much of a request its trace tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// The hops, and what happened on them as events.
+    #[default]
+    Hops,
+    /// What is bookkeeping, too: [`unrecorded`] work is recorded.
+    Full,
 }
 
 impl Default for Config {
@@ -89,6 +101,7 @@ impl Default for Config {
             spans_dir: Some(PathBuf::from(".nats-serve/spans")),
             otlp: None,
             log_filter: None,
+            detail: Detail::Hops,
         }
     }
 }
@@ -126,6 +139,7 @@ pub enum Error {
 /// Returns an error when the filter or the OTLP variables are wrong, or when it was called before.
 pub fn init(instance: &Instance, config: &Config) -> Result<Guard, Error> {
     let filter = log_filter(config.log_filter.as_deref())?;
+    unrecorded::configure(config.detail);
     let logs =
         Lines::start(std::io::stderr(), logs::note_of_loss(instance)).map_err(Error::Thread)?;
     let provider = if config.enabled {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{state, switch};
 use crate::telemetry::{self, names::ACCESS_LOG};
@@ -41,6 +41,14 @@ pub(crate) struct Telemetry {
     /// Share of new traces that is recorded, 0 to 1. Set, it wins over OTEL_TRACES_SAMPLER [default: 1].
     #[arg(long, env = "TRACING_SAMPLING_RATIO", value_name = "RATIO", value_parser = ratio)]
     tracing_sampling_ratio: Option<f64>,
+    /// How much of a request its trace tells: the hops, or also what is noted after the answer.
+    #[arg(
+        long,
+        env = "TRACING_DETAIL",
+        value_name = "DETAIL",
+        default_value = "hops"
+    )]
+    tracing_detail: Detail,
     /// Which log lines are written [default: info, without the chatter of dependencies].
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", value_parser = filter)]
     rust_log: Option<String>,
@@ -68,6 +76,12 @@ pub(crate) struct Telemetry {
     otlp_traces_protocol: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Detail {
+    Hops,
+    Full,
+}
+
 impl Telemetry {
     /// Returns what to record; `supervised` keeps the line of each request in the log, for `up` to show.
     pub(crate) fn config(&self, supervised: bool) -> anyhow::Result<telemetry::Config> {
@@ -86,6 +100,10 @@ impl Telemetry {
             spans_dir: Some(spans_dir),
             otlp: self.otlp()?,
             log_filter: filter.or(self.rust_log.clone()),
+            detail: match self.tracing_detail {
+                Detail::Hops => telemetry::Detail::Hops,
+                Detail::Full => telemetry::Detail::Full,
+            },
         })
     }
 
