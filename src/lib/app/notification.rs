@@ -28,6 +28,8 @@ use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
 
+/// Time for the answer that a mail is still under way.
+const ANSWER_TIME: Duration = Duration::from_millis(100);
 /// What sending a mail took in the application that this one answers.
 const SIMULATED_SEND: Duration = Duration::from_millis(150);
 
@@ -91,16 +93,19 @@ impl<M: Mailer> Sender<M> {
         let mail = self.compose(&id, &request, greeting.clone())?;
         let prepared = self.mailer.prepare(&id, &mail).await?;
         self.latency.simulate(SIMULATED_SEND).await;
-        let (status, message) = if self.may_send(ctx, &request).await {
-            match prepared.send().await? {
+        let (status, message) = match self.may_send(ctx, &request).await {
+            Some(until) => match prepared.send(until).await? {
                 Sent::Accepted => (MailStatus::Sent, greeting),
                 Sent::Refused => (
                     MailStatus::Failed,
                     "The welcome mail could not be sent.".to_owned(),
                 ),
-            }
-        } else {
-            (MailStatus::Aborted, "The mail was not sent.".to_owned())
+                Sent::Unknown => (
+                    MailStatus::Queued,
+                    "The welcome mail is on its way.".to_owned(),
+                ),
+            },
+            None => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
         Ok(Notification {
             status,
@@ -109,10 +114,10 @@ impl<M: Mailer> Sender<M> {
         })
     }
 
-    /// Asks the gate, if there is one, and sees that there is time enough: from then on somebody else may send it.
+    /// Asks the gate, if there is one, and returns until when the mail may be sent: from then on somebody else may.
     ///
-    /// A process that was frozen meanwhile finds that there is none.
-    async fn may_send(&self, ctx: &Ctx, request: &SendWelcomeEmailRequest) -> bool {
+    /// A process that was frozen meanwhile finds that there is no time left.
+    async fn may_send(&self, ctx: &Ctx, request: &SendWelcomeEmailRequest) -> Option<Instant> {
         let mut until = ctx.deadline();
         if let Some(gate) = &request.gate {
             let asked = Instant::now();
@@ -127,10 +132,12 @@ impl<M: Mailer> Sender<M> {
             };
             spans::event("gate", vec![KeyValue::new("verdict", word)]);
             if !proceeds {
-                return false;
+                return None;
             }
         }
-        until.saturating_duration_since(Instant::now()) > self.patience
+        // The answer must reach who called before its time is up.
+        let until = until.checked_sub(ANSWER_TIME)?;
+        (until.saturating_duration_since(Instant::now()) > self.patience).then_some(until)
     }
 
     fn compose(

@@ -1,11 +1,12 @@
 //! Events: what happened, told to whoever listens.
 
-use async_nats::{HeaderMap, header};
+use async_nats::{HeaderMap, Subject, header};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use opentelemetry::{Context, trace::TraceContextExt};
 
-use super::{Client, RoundTrip};
-use crate::{Status, telemetry::propagation::traceparent};
+use super::{Client, RoundTrip, inbox::Sent};
+use crate::{Code, Status, telemetry::propagation::traceparent};
 
 impl Client {
     /// Publishes an event, and waits until the server has it.
@@ -17,7 +18,8 @@ impl Client {
     /// # Errors
     ///
     /// Returns `unavailable` when NATS is not connected, or does not confirm within the deadline of the request
-    /// that is being handled; then it may have been published or not.
+    /// that is being handled; then it may have been published or not. Returns `internal` when NATS's permissions refuse
+    /// it.
     pub async fn publish(&self, subject: &str, id: &str, payload: Bytes) -> Result<(), Status> {
         let lost = || Status::unavailable("NATS is not connected");
         if !self.is_connected() {
@@ -29,12 +31,18 @@ impl Client {
         if let Some(trace) = trace {
             headers.insert("traceparent", trace);
         }
+        let to: Subject = subject.into();
+        // The server answers a refusal before the message to ourselves.
+        let callee = self.shared.instance.service().subject();
+        let mut refusal = self.shared.inbox.wait(callee, Sent::To(to.clone()), 1);
         let publishing = async {
-            let sent = self
-                .nats()
-                .publish_with_headers(subject.to_owned(), headers, payload);
+            let sent = self.nats().publish_with_headers(to, headers, payload);
             sent.await.map_err(|error| lost().with_source(error))?;
             match self.round_trip(self.patience()).await {
+                RoundTrip::Back if refusal.sign().now_or_never().is_some() => Err(Status::new(
+                    Code::Internal,
+                    "NATS does not permit this event",
+                )),
                 RoundTrip::Back => Ok(()),
                 RoundTrip::Lost | RoundTrip::Silent => {
                     Err(Status::unavailable("NATS did not confirm an event in time"))

@@ -102,7 +102,9 @@ impl Intent {
                     tries,
                 };
             }
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            // As `Retry-After` says, and not all at once.
+            let pause = Duration::from_secs(1).mul_f64(rand::random_range(1.0..1.5));
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Operation, Service, client::GateAddress};
+use super::outbox::Outcome;
+use crate::{
+    Code, Operation, Service, Status,
+    client::{GateAddress, Unanswered},
+};
 
 /// Mail to users.
 pub const NOTIFICATION: Service = Service::new("notification-service")
@@ -49,7 +53,7 @@ pub struct Notification {
 pub enum MailStatus {
     /// The mail server, or the mail folder, has it.
     Sent,
-    /// It was let through and is on its way.
+    /// It is on its way, and whether it was taken is not known yet.
     Queued,
     /// It could not be sent.
     Failed,
@@ -62,4 +66,25 @@ impl Operation for SendWelcomeEmail {
     const NAME: &'static str = "send_welcome_email";
     type Request = SendWelcomeEmailRequest;
     type Reply = Notification;
+}
+
+/// Reads what became of a mail; `None` if nobody knows whether it was sent.
+pub(crate) fn outcome_of(sent: &Result<Notification, Status>) -> Option<Outcome> {
+    match sent {
+        Ok(notification) => match notification.status {
+            MailStatus::Sent => Some(Outcome::Sent),
+            MailStatus::Failed => Some(Outcome::Failed),
+            MailStatus::Aborted => Some(Outcome::Later),
+            MailStatus::Queued => None,
+        },
+        // It can't be written, now or ever.
+        Err(status) if status.code() == Code::Invalid => Some(Outcome::Failed),
+        Err(status) => match status.unanswered() {
+            // It said so itself, or was never asked.
+            None | Some(Unanswered::NoResponders | Unanswered::Busy | Unanswered::Forbidden) => {
+                Some(Outcome::Later)
+            }
+            Some(_) => None,
+        },
+    }
 }

@@ -20,7 +20,10 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
 use url::Url;
 
 use super::store::{
@@ -40,8 +43,9 @@ use trouble::{is_away, is_locked, status, words};
 
 /// How long a request waits for a connection, new or free.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the first connection may take, and how long a used one may take to prove that it is well.
+/// How long a new connection may take, whether or not anybody still waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a used one may take to prove that it is well.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long another process's work on the tables is waited for at a time; the server ends that wait by itself, and a
 /// question that broke off leaves nothing behind there.
@@ -62,6 +66,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) struct Postgres {
     pool: PgPool,
+    /// One for each connection.
+    places: Arc<Semaphore>,
     /// Until when the server counts as away.
     away: Arc<Mutex<Option<Instant>>>,
 }
@@ -97,7 +103,7 @@ impl Postgres {
         }
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(CONNECT_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async {
                     connection.execute(SERVER_TIMEOUTS).await?;
@@ -114,6 +120,7 @@ impl Postgres {
             .connect_lazy_with(options);
         let store = Self {
             pool,
+            places: Arc::new(Semaphore::new(max_connections as usize)),
             away: Arc::default(),
         };
         // The first request shall find a connection.
@@ -134,13 +141,32 @@ impl Postgres {
         if self.is_away() {
             return Err(sqlx::Error::PoolTimedOut);
         }
-        let connection = self.pool.acquire().await.inspect_err(|_| {
+        let connecting = timeout(ACQUIRE_TIMEOUT, self.connect()).await;
+        let connecting = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        connecting.inspect_err(|_| {
             let until = Some(Instant::now() + AWAY);
             *self.away.lock().unwrap_or_else(PoisonError::into_inner) = until;
-        })?;
+        })
+    }
+
+    /// Waits for a connection that is free, or a new one.
+    ///
+    /// In a task of its own, which whoever gives up does not end: where a login takes longer than requests are
+    /// patient, on a busy machine, no connection would ever come about. Those tasks have the places, so there are no
+    /// more of them than connections.
+    async fn connect(&self) -> Result<Borrowed, sqlx::Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
+        let pool = self.pool.clone();
+        let connecting = tokio::spawn(async move {
+            let connection = pool.acquire().await?;
+            Ok::<_, sqlx::Error>(Free { connection, place })
+        });
+        let free: Free = connecting.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         Ok(Borrowed {
-            connection,
+            connection: free.connection,
             is_asked: true,
+            _place: free.place,
         })
     }
 
@@ -238,10 +264,17 @@ impl Store for Postgres {
     }
 }
 
+/// A connection that nobody has asked anything yet.
+struct Free {
+    connection: PoolConnection<sqlx::Postgres>,
+    place: OwnedSemaphorePermit,
+}
+
 /// A connection that one request has for itself.
 struct Borrowed {
     connection: PoolConnection<sqlx::Postgres>,
     is_asked: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Borrowed {

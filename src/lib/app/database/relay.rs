@@ -17,18 +17,19 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     announce,
-    store::{Settled, Store, Taken},
+    store::{AT_A_TIME as AT_A_TIME_CLEANED, Settled, Store, Taken},
 };
 use crate::{
-    Client, Code, Shutdown, Status,
+    Client, Shutdown, Status,
     app::{
         api::{
             database::Created,
-            notification::{MailStatus, SendWelcomeEmail, SendWelcomeEmailRequest},
+            notification::{SendWelcomeEmail, SendWelcomeEmailRequest, outcome_of},
             outbox::{Kind, LEASE, Outcome, REGISTERED},
         },
         process::Process,
     },
+    instance::random_token,
     telemetry::{propagation, spans, unrecorded},
     with_deadline,
 };
@@ -37,6 +38,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two tries to note what became of something.
 const NOTE_PAUSE: Duration = Duration::from_millis(250);
+/// 36^16 names: no two leases ever share one.
+const HOLDER_LENGTH: usize = 16;
 /// What one process sends at a time.
 const AT_A_TIME: u32 = 16;
 /// Looks between two times of cleaning up.
@@ -80,7 +83,8 @@ impl<S: Store> Relay<S> {
             traceparent: None,
         };
         let until = Instant::now() + LEASE;
-        with_deadline(until, async move { relay.send(&taken).await })
+        let holder = self.client.instance().id().to_owned();
+        with_deadline(until, async move { relay.send(&taken, &holder).await })
     }
 
     /// Looks again and again until shutdown is requested; then ends what is being sent, within the grace.
@@ -92,16 +96,14 @@ impl<S: Store> Relay<S> {
                 () = self.look.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            tokio::select! {
-                () = shutdown.requested() => break,
-                () = self.turn(look.is_multiple_of(CLEAN_EVERY)) => {}
-            }
+            // To its end: what is taken and not sent waits for its lease, and a try is a try.
+            self.turn(look.is_multiple_of(CLEAN_EVERY), shutdown).await;
         }
         self.sending.close();
         let _ = timeout(self.grace, self.sending.wait()).await;
     }
 
-    async fn turn(&self, cleans: bool) {
+    async fn turn(&self, cleans: bool, shutdown: &Shutdown) {
         // What can't be sent anyway is not taken: a try is a try.
         if !self.client.is_connected() {
             return;
@@ -109,8 +111,25 @@ impl<S: Store> Relay<S> {
         if let Err(status) = self.take().await {
             tracing::debug!("the outbox can't be read: {status}");
         }
-        if cleans && let Err(status) = self.store.clean().await {
-            tracing::debug!("the outbox can't be cleaned: {status}");
+        if cleans {
+            self.clean(shutdown).await;
+        }
+    }
+
+    /// Removes all that is past its time, some at a time.
+    async fn clean(&self, shutdown: &Shutdown) {
+        loop {
+            match self.store.clean().await {
+                Ok(removed) if removed >= u64::from(AT_A_TIME_CLEANED) => {}
+                Ok(_) => return,
+                Err(status) => {
+                    return tracing::debug!("the outbox can't be cleaned: {status}");
+                }
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(NOTE_PAUSE) => {}
+            }
         }
     }
 
@@ -123,12 +142,14 @@ impl<S: Store> Relay<S> {
                 return Ok(());
             }
             let until = Instant::now() + LEASE;
-            let holder = self.client.instance().id();
-            let due = self.store.take(holder, room).await?;
+            // Another each time: what comes of one lease says nothing of the next.
+            let holder = random_token(HOLDER_LENGTH);
+            let due = self.store.take(&holder, room).await?;
             let is_all = due.len() < room as usize;
             for taken in due {
                 let relay = self.clone();
-                self.sending.spawn(relay.relay(taken, until));
+                self.sending
+                    .spawn(relay.relay(taken, holder.clone(), until));
             }
             if is_all {
                 return Ok(());
@@ -137,7 +158,7 @@ impl<S: Store> Relay<S> {
     }
 
     /// Sends one thing, in a trace of its own that is linked to the registration's.
-    async fn relay(self, taken: Taken, until: Instant) {
+    async fn relay(self, taken: Taken, holder: String, until: Instant) {
         let reason = taken.traceparent.as_deref();
         let reason = reason.and_then(|parent| propagation::parse(parent, ""));
         let span = spans::left_over("outbox_relay", reason);
@@ -147,7 +168,7 @@ impl<S: Store> Relay<S> {
             KeyValue::new("registration_id", taken.registration_id.clone()),
         ]);
         let sending = async {
-            with_deadline(until, self.send(&taken)).await;
+            with_deadline(until, self.send(&taken, &holder)).await;
         };
         sending.with_context(span.clone()).await;
         span.span().end();
@@ -155,12 +176,13 @@ impl<S: Store> Relay<S> {
         self.look_now();
     }
 
-    async fn send(&self, taken: &Taken) {
+    async fn send(&self, taken: &Taken, holder: &str) {
         let outcome = match taken.kind {
             Kind::Mail => self.mail(taken).await,
-            Kind::Event => self.event(taken).await,
+            Kind::Event => Some(self.event(taken).await),
         };
-        if let Err(status) = self.settle(taken, outcome).await {
+        let Some(outcome) = outcome else { return };
+        if let Err(status) = self.settle(taken, holder, outcome).await {
             tracing::warn!(
                 "what became of a {} can't be noted, and it may be sent twice: {status}",
                 taken.kind.as_str()
@@ -169,13 +191,13 @@ impl<S: Store> Relay<S> {
     }
 
     /// Notes what became of it, and tries again where the store is away, for as long as nobody else may have it.
-    async fn settle(&self, taken: &Taken, outcome: Outcome) -> Result<(), Status> {
+    async fn settle(&self, taken: &Taken, holder: &str, outcome: Outcome) -> Result<(), Status> {
         let until = Instant::now() + LEASE;
         loop {
             let settled = Settled {
                 registration_id: taken.registration_id.clone(),
                 kind: taken.kind,
-                holder: self.client.instance().id().to_owned(),
+                holder: holder.to_owned(),
                 outcome,
             };
             match self.store.settle(settled).await {
@@ -187,7 +209,8 @@ impl<S: Store> Relay<S> {
         }
     }
 
-    async fn mail(&self, taken: &Taken) -> Outcome {
+    /// Has a mail sent; `None` if nobody knows whether it was, and its lease has to run out.
+    async fn mail(&self, taken: &Taken) -> Option<Outcome> {
         let request = SendWelcomeEmailRequest {
             registration_id: taken.registration_id.clone(),
             name: taken.user.name.clone(),
@@ -196,7 +219,7 @@ impl<S: Store> Relay<S> {
             gate_wait_ms: 0,
         };
         let sent = self.client.call::<SendWelcomeEmail>(&request).await;
-        let outcome = outcome_of(sent.map(|sent| sent.status));
+        let outcome = outcome_of(&sent);
         spans::event(
             "mail_tried",
             vec![KeyValue::new("outcome", format!("{outcome:?}"))],
@@ -211,15 +234,5 @@ impl<S: Store> Relay<S> {
             Ok(()) => Outcome::Sent,
             Err(_) => Outcome::Later,
         }
-    }
-}
-
-/// Reads what the notification service said. What it can't do for good has failed; all else is tried again.
-fn outcome_of(sent: Result<MailStatus, Status>) -> Outcome {
-    match sent {
-        Ok(MailStatus::Sent) => Outcome::Sent,
-        Ok(MailStatus::Failed) => Outcome::Failed,
-        Err(status) if status.code() == Code::Invalid => Outcome::Failed,
-        Ok(MailStatus::Queued | MailStatus::Aborted) | Err(_) => Outcome::Later,
     }
 }

@@ -7,13 +7,14 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use lettre::Message;
 use tokio::task::spawn_blocking;
 
 use super::mailer::{self, Id, Mailer, Sent};
-use crate::Status;
+use crate::{Status, instance::random_token};
 
 #[derive(Debug, Clone)]
 pub(super) struct MailFolder(PathBuf);
@@ -37,7 +38,7 @@ impl MailFolder {
 
     async fn write(&self, id: &Id, mail: Vec<u8>) -> Result<Prepared, Status> {
         let prepared = Prepared {
-            hidden: self.0.join(format!(".{id}.eml")),
+            hidden: self.0.join(format!(".{id}.{}.eml", random_token(8))),
             sent: self.0.join(format!("{id}.eml")),
         };
         let (folder, path) = (self.0.clone(), prepared.hidden.clone());
@@ -64,7 +65,7 @@ impl Mailer for MailFolder {
 
 impl mailer::Prepared for Prepared {
     /// Makes the mail appear.
-    async fn send(self) -> Result<Sent, Status> {
+    async fn send(self, _until: Instant) -> Result<Sent, Status> {
         let (hidden, sent) = (self.hidden.clone(), self.sent.clone());
         blocking(move || fs::rename(hidden, sent)).await?;
         Ok(Sent::Accepted)
@@ -107,8 +108,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = MailFolder::open(dir.path()).unwrap();
         let prepared = folder.write(&r1(), b"mail".to_vec()).await.unwrap();
-        assert_eq!([".r1.eml"].as_slice(), names(dir.path()));
-        prepared.send().await.unwrap();
+        let hidden = names(dir.path());
+        assert!(
+            hidden.len() == 1 && hidden[0].starts_with(".r1."),
+            "{hidden:?}"
+        );
+        prepared.send(Instant::now()).await.unwrap();
+        assert_eq!(["r1.eml"].as_slice(), names(dir.path()));
+    }
+
+    #[tokio::test]
+    async fn another_attempt_that_is_not_sent_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = MailFolder::open(dir.path()).unwrap();
+        let first = folder.write(&r1(), b"mail".to_vec()).await.unwrap();
+        drop(folder.write(&r1(), b"mail".to_vec()).await.unwrap());
+        first.send(Instant::now()).await.unwrap();
         assert_eq!(["r1.eml"].as_slice(), names(dir.path()));
     }
 

@@ -1,6 +1,6 @@
 //! What the notification service needs of whoever takes its mails.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use lettre::Message;
 
@@ -23,8 +23,10 @@ pub(super) trait Mailer: Send + Sync + 'static {
 
 /// A mail that is ready to go. Dropped, it was never there.
 pub(super) trait Prepared: Send {
-    /// Sends the mail. Dropping this future leaves open whether it was sent.
-    fn send(self) -> impl Future<Output = Result<Sent, Status>> + Send;
+    /// Sends the mail, if there is time for it when its turn has come; after `until` somebody else may send it. An error
+    /// says that it was not sent, or that nobody knows and it may be sent again. Dropping this future leaves open
+    /// whether it was sent.
+    fn send(self, until: Instant) -> impl Future<Output = Result<Sent, Status>> + Send;
 }
 
 /// What became of a mail. An error is neither: it may go out another time.
@@ -34,6 +36,8 @@ pub(super) enum Sent {
     Accepted,
     /// Nobody will ever take it.
     Refused,
+    /// The time is up and it is still under way.
+    Unknown,
 }
 
 /// Names a mail, the same each time it is sent: letters, digits, `-` and `_`.

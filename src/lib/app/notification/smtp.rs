@@ -8,7 +8,11 @@
 
 mod trouble;
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use lettre::{
@@ -19,7 +23,7 @@ use lettre::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
-    time::timeout,
+    time::timeout_at,
 };
 use url::Url;
 
@@ -63,27 +67,30 @@ impl Smtp {
         })
     }
 
-    /// Does something with the server, within one patience for all of it. What takes longer goes on by itself,
-    /// each of its reads and writes within a patience, and keeps its place until it ends.
+    /// Does something with the server. It is begun while there is a patience left, and awaited until then. What takes
+    /// longer goes on by itself, each of its reads and writes within a patience, and keeps its place until it ends.
     async fn with_server<T: Send + 'static>(
         &self,
+        until: Instant,
         work: impl FnOnce(&SmtpTransport) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure> {
-        let transport = self.transport.clone();
-        let working = async {
-            let place = self.place().await?;
-            let work = spawn_blocking(move || {
-                let _place = place;
-                work(&transport)
-            });
-            match work.await {
-                Ok(done) => done.map_err(Failure::Smtp),
-                Err(_) => Err(Failure::Late),
+        let (transport, patience) = (self.transport.clone(), self.patience);
+        let last = until.checked_sub(patience).unwrap_or_else(Instant::now);
+        let place = timeout_at(last.into(), self.place()).await;
+        let place = place.unwrap_or(Err(Failure::Late))?;
+        let work = spawn_blocking(move || {
+            let _place = place;
+            // This process may have been frozen, or had no thread for it.
+            match Instant::now() > last {
+                true => Err(Failure::Late),
+                false => work(&transport).map_err(Failure::Smtp),
             }
-        };
-        timeout(self.patience, working)
-            .await
-            .unwrap_or(Err(Failure::Late))
+        });
+        match timeout_at(until.into(), work).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(Failure::Late),
+            Err(_) => Err(Failure::UnderWay),
+        }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -94,8 +101,10 @@ impl Smtp {
 
 /// Why nothing came of it.
 enum Failure {
-    /// The time ran out, and the mail may be sent or not.
+    /// There was no time left to begin.
     Late,
+    /// The time ran out meanwhile, and the mail may be sent or not.
+    UnderWay,
     Smtp(Error),
 }
 
@@ -103,7 +112,7 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let away = Self::unavailable("the mail server is busy or away");
         match failure {
-            Failure::Late => away.with_source("the SMTP server took too long"),
+            Failure::Late | Failure::UnderWay => away.with_source("the SMTP server took too long"),
             Failure::Smtp(error) => away.with_source(words(&error)),
         }
     }
@@ -115,7 +124,9 @@ impl Mailer for Smtp {
     /// Sees that the server is there, and leaves a connection to it in the pool.
     async fn prepare(&self, _id: &Id, mail: &Message) -> Result<Letter, Status> {
         let (envelope, text) = (mail.envelope().clone(), mail.formatted());
-        self.with_server(|transport| transport.test_connection())
+        // Twice: to begin, and to be done.
+        let until = Instant::now() + 2 * self.patience;
+        self.with_server(until, |transport| transport.test_connection())
             .await?;
         Ok(Letter {
             smtp: self.clone(),
@@ -126,16 +137,19 @@ impl Mailer for Smtp {
 }
 
 impl Prepared for Letter {
-    async fn send(self) -> Result<Sent, Status> {
+    async fn send(self, until: Instant) -> Result<Sent, Status> {
         let Self {
             smtp,
             envelope,
             text,
         } = self;
-        let sent = smtp.with_server(move |transport| transport.send_raw(&envelope, &text));
+        let mut addresses = envelope.to().iter().chain(envelope.from());
+        let is_plain = addresses.all(|address| AsRef::<str>::as_ref(address).is_ascii());
+        let sent = smtp.with_server(until, move |transport| transport.send_raw(&envelope, &text));
         match sent.await {
             Ok(_) => Ok(Sent::Accepted),
-            Err(Failure::Smtp(error)) if is_about_the_mail(&error) => {
+            Err(Failure::UnderWay) => Ok(Sent::Unknown),
+            Err(Failure::Smtp(error)) if is_about_the_mail(&error, is_plain) => {
                 tracing::warn!("a mail was refused: {}", words(&error));
                 Ok(Sent::Refused)
             }
@@ -146,9 +160,10 @@ impl Prepared for Letter {
 
 /// A refusal for good: of this mailbox, or of this mail. Others are about us, an address of ours that is blocked or
 /// a server that relays nothing, and end when somebody mends that: <https://www.rfc-editor.org/rfc/rfc3463>.
-fn is_about_the_mail(error: &Error) -> bool {
+fn is_about_the_mail(error: &Error, is_plain: bool) -> bool {
     if !error.is_permanent() {
-        return error.is_client();
+        // lettre's own refusals: of an address that this server can't write, or of a server that lacks something.
+        return error.is_client() && !is_plain;
     }
     let code = error.status().map(|code| code.to_string());
     let code = code.unwrap_or_default();

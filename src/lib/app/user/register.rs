@@ -18,11 +18,13 @@ use crate::{
     app::api::{
         User,
         database::{CreateUser, CreateUserRequest, Created},
-        notification::{MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest},
+        notification::{
+            MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest, outcome_of,
+        },
         outbox::{Delivery, LEASE, Outcome, SettleMail, SettleMailRequest},
         user::{RegisterUserRequest, Registration},
     },
-    client::{Gate, Unanswered},
+    client::Gate,
     instance::random_token,
     telemetry::{spans, unrecorded},
     with_deadline,
@@ -56,7 +58,7 @@ impl Registrar {
         let gate = self.client.open_gate().await?;
         let holder = random_token(HOLDER_LENGTH);
         // A task of its own: a mail that was let through goes on when the answer no longer waits.
-        let (decide, decided) = oneshot::channel();
+        let (decide, decided) = oneshot::channel::<(Gate, Instant)>();
         let mut mail = ctx.spawn(with_deadline(
             started + LEASE,
             self.mail(ctx, &request, &holder, &gate, decided),
@@ -83,9 +85,9 @@ impl Registrar {
             return created.map(|created| replayed(created, &registration_id));
         };
         // The lease is at least as long from before the question on as it was at the answer.
-        gate.proceed(started + Duration::from_millis(lease)).await;
         spans::event("gate", vec![KeyValue::new("verdict", "proceed")]);
-        let _ = decide.send(gate);
+        // The task says so, and notes what comes of it, also when nobody waits for this answer any more.
+        let _ = decide.send((gate, started + Duration::from_millis(lease)));
         let created = created?;
         let wait = self.mail_wait.min(ctx.remaining());
         let sent = timeout(wait, &mut mail).await.ok().and_then(Result::ok);
@@ -103,7 +105,7 @@ impl Registrar {
         request: &RegisterUserRequest,
         holder: &str,
         gate: &Gate,
-        decided: oneshot::Receiver<Gate>,
+        decided: oneshot::Receiver<(Gate, Instant)>,
     ) -> impl Future<Output = Option<Notification>> + Send + 'static {
         let client = self.client.clone();
         let settled = SettleMailRequest {
@@ -120,10 +122,14 @@ impl Registrar {
         };
         let ctx = ctx.clone();
         async move {
-            let sent = client.call::<SendWelcomeEmail>(&request).await;
-            // The gate stays open for as long as somebody may still ask; without one there is nothing to note.
-            let gate = decided.await.ok()?;
-            drop(gate);
+            let deciding = async {
+                let (gate, until) = decided.await.ok()?;
+                gate.proceed(until).await;
+                Some(gate)
+            };
+            let (sent, gate) = tokio::join!(client.call::<SendWelcomeEmail>(&request), deciding);
+            // It was open for as long as somebody might ask; where it never was there is nothing to note.
+            drop(gate?);
             let outcome = outcome_of(&sent);
             if let Some(outcome) = outcome {
                 spans::event(
@@ -153,24 +159,6 @@ async fn note(client: Client, settled: SettleMailRequest) {
     };
     if let Err(status) = noted {
         tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
-    }
-}
-
-/// Reads what the notification service said; `None` if nobody knows whether the mail was sent.
-fn outcome_of(sent: &Result<Notification, Status>) -> Option<Outcome> {
-    match sent {
-        Ok(notification) => Some(match notification.status {
-            MailStatus::Sent => Outcome::Sent,
-            MailStatus::Failed => Outcome::Failed,
-            MailStatus::Queued | MailStatus::Aborted => Outcome::Later,
-        }),
-        Err(status) => match status.unanswered() {
-            // It said so itself, or was never asked.
-            None | Some(Unanswered::NoResponders | Unanswered::Busy | Unanswered::Forbidden) => {
-                Some(Outcome::Later)
-            }
-            Some(_) => None,
-        },
     }
 }
 

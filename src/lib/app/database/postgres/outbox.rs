@@ -19,11 +19,12 @@ pub(super) async fn take(
     at_most: u32,
 ) -> Result<Vec<Taken>, sqlx::Error> {
     let rows = sqlx::query(
-        "UPDATE outbox o SET holder = $1, due_at = now_ms() + $2, tries = tries + 1
-         FROM users u
-         WHERE u.id = o.user_id AND (o.registration_id, o.kind) IN (
+        "WITH due AS MATERIALIZED (
              SELECT registration_id, kind FROM outbox WHERE status = 'pending' AND due_at <= now_ms()
              ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+         UPDATE outbox o SET holder = $1, due_at = now_ms() + $2, tries = tries + 1
+         FROM users u, due d
+         WHERE u.id = o.user_id AND o.registration_id = d.registration_id AND o.kind = d.kind
          RETURNING o.registration_id, o.kind, o.tries, o.traceparent, o.created_at, o.user_id, u.name, u.email",
     )
     .bind(holder)
