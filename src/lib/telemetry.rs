@@ -89,7 +89,7 @@ pub enum Detail {
     /// The hops, and what happened on them as events.
     #[default]
     Hops,
-    /// What is bookkeeping, too: [`unrecorded`] work is recorded.
+    /// What is bookkeeping, too: [`unrecorded()`] work is recorded.
     Full,
 }
 
