@@ -100,19 +100,30 @@ async fn python_reads_which_operations_a_service_has() {
     }
     let Answer { read, .. } = ask(&stack, "INFO", ".database-service", 1).await.remove(0);
     assert_eq!("DatabaseService", read["description"]);
-    let endpoint = |name: &str, idempotent: &str| {
+    let endpoint = |service: &str, name: &str, idempotent: &str| {
         json!({
             "name": name,
-            "subject": format!("svc.database.{name}"),
-            "queue_group": "database",
+            "subject": format!("svc.{service}.{name}"),
+            "queue_group": service,
             "metadata": {"idempotent": idempotent},
         })
     };
+    let names = [
+        "get_user",
+        "create_user",
+        "settle_mail",
+        "list_outbox",
+        "retry_outbox",
+    ];
     assert_eq!(
-        json!([
-            endpoint("get_user", "true"),
-            endpoint("create_user", "false")
-        ]),
+        json!(names.map(|name| endpoint("database", name, "true"))),
+        read["endpoints"]
+    );
+    let Answer { read, .. } = ask(&stack, "INFO", ".notification-service", 1)
+        .await
+        .remove(0);
+    assert_eq!(
+        json!([endpoint("notification", "send_welcome_email", "false")]),
         read["endpoints"]
     );
 }
