@@ -292,7 +292,7 @@ impl Running {
     /// within `Limits::shutdown_grace`, and sends the replies.
     ///
     /// Leaving takes 0.3 to 1.3 s where no handler runs longer, a second more at most for the last replies,
-    /// and no time without a connection. [`Shutdown::hurry`] ends it at once; what is unfinished is dropped with
+    /// and no time without a connection, unless answers wait for it. [`Shutdown::hurry`] ends it at once; what is unfinished is dropped with
     /// the runtime.
     ///
     /// # Cancellation
@@ -315,8 +315,7 @@ impl Running {
                 told = rejoined.confirmed() => {
                     match told {
                         RoundTrip::Back => client.health().pass(health::GROUP, "joined"),
-                        RoundTrip::Lost => {}
-                        RoundTrip::Silent => self.forget_groups(),
+                        RoundTrip::Lost | RoundTrip::Silent => self.forget_groups(),
                     }
                     continue;
                 }

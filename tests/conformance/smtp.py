@@ -59,6 +59,10 @@ class Handler:
         if address.startswith("once") and address not in seen:
             seen.add(address)
             return f"451 4.7.1 <{address}>: try again later"
+        if address.startswith("sender"):
+            return "550 5.1.8 <no-reply@example.com>: sender address rejected"
+        if address.startswith("relay"):
+            return "550 relay not permitted"
         if address.startswith("blocked"):
             return f"554 5.7.1 <{address}>: relay access denied"
         envelope.rcpt_tos.append(address)

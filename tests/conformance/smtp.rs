@@ -154,7 +154,12 @@ async fn what_the_server_refuses_for_good_has_failed_and_the_log_names_no_addres
         assert_eq!("failed", mail_to(&stack, email).await, "{email}");
     }
     // What is about us, and not about the mail, ends when somebody mends it.
-    for email in ["later@example.com", "blocked@example.com"] {
+    for email in [
+        "later@example.com",
+        "blocked@example.com",
+        "sender@example.com",
+        "relay@example.com",
+    ] {
         assert_eq!("queued", mail_to(&stack, email).await, "{email}");
     }
     assert_eq!("sent", mail_to(&stack, "zoe@example.com").await);
@@ -183,7 +188,9 @@ async fn what_the_server_refuses_for_good_has_failed_and_the_log_names_no_addres
             ("4", "failed"),
             ("5", "failed"),
             ("6", "pending"),
-            ("7", "pending")
+            ("7", "pending"),
+            ("8", "pending"),
+            ("9", "pending")
         ],
         *open
     );

@@ -118,8 +118,9 @@ impl Inbox {
 
     /// Tells whether a subject is where this process answers: its service's place in anybody's inbox.
     pub(super) fn is_answered_at(&self, subject: &str) -> bool {
-        let mut tokens = subject.split('.');
-        tokens.next() == Some("_INBOX") && tokens.nth(1) == Some(self.caller)
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let is_whole = tokens.len() == 5 && tokens.iter().all(|token| !token.is_empty());
+        is_whole && tokens[0] == "_INBOX" && tokens[2] == self.caller
     }
 
     /// Ends every waiting call: its reply can't come any more.

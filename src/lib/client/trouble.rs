@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,7 +28,6 @@ const REFUSAL_COUNTS: Duration = Duration::from_secs(30);
 pub(super) struct Trouble {
     health: Health,
     forbidden: Mutex<Forbidden>,
-    may_not_ping: AtomicBool,
     dropped: AtomicU64,
     drops_logged: Pace,
     answers_logged: Pace,
@@ -41,7 +40,6 @@ impl Trouble {
         Self {
             health: health.clone(),
             forbidden: Mutex::default(),
-            may_not_ping: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             drops_logged: Pace::default(),
             answers_logged: Pace::default(),
@@ -56,12 +54,12 @@ impl Trouble {
             Some(Violation::Publish(subject)) if inbox.forbid(subject) => {
                 self.forbid_publishing(subject);
             }
-            // Nobody else's choice: that of a stranger's inbox would have our name in another place, or none.
+            // Where our right is whole nobody can name such a subject that is refused.
             Some(Violation::Publish(subject)) if inbox.is_answered_at(subject) => {
                 self.forbid_publishing("where it answers");
             }
             Some(Violation::Publish(subject)) if is_ping(subject) => {
-                self.may_not_ping.store(true, Relaxed);
+                self.forbidden().ping = Some(Instant::now());
                 self.forbid_publishing(subject);
             }
             // A reply subject is the asker's choice: it says nothing about us.
@@ -135,17 +133,19 @@ impl Trouble {
 
     /// Forgets refusals: a new connection may have other permissions.
     pub(super) fn connected(&self) {
-        self.may_not_ping.store(false, Relaxed);
         let mut forbidden = self.forbidden();
+        forbidden.ping = None;
         if forbidden.first().is_some() {
             *forbidden = Forbidden::default();
             self.health.pass(health::PERMISSIONS, "nothing refused");
         }
     }
 
-    /// Tells whether NATS lets no question through whether an instance lives: then its silence means nothing.
+    /// Tells whether NATS lets no question through whether an instance lives: then its silence means nothing. After a
+    /// while one is tried again.
     pub(super) fn may_not_ping(&self) -> bool {
-        self.may_not_ping.load(Relaxed)
+        let refused = self.forbidden().ping;
+        refused.is_some_and(|at| Instant::now() < at + REFUSAL_COUNTS)
     }
 
     /// Returns what is forbidden, if anything that this process needs.
@@ -184,6 +184,8 @@ struct Forbidden {
     subscription: Option<String>,
     /// And when last.
     publishing: BTreeMap<String, Instant>,
+    /// When last a ping was.
+    ping: Option<Instant>,
 }
 
 impl Forbidden {
@@ -194,7 +196,8 @@ impl Forbidden {
 
 /// `inst.<service>.<instance>._ping`
 fn is_ping(subject: &str) -> bool {
-    subject.starts_with("inst.") && subject.ends_with("._ping")
+    let tokens: Vec<&str> = subject.split('.').collect();
+    tokens.len() == 4 && tokens[0] == "inst" && tokens[3] == "_ping"
 }
 
 fn complain(what: &str) {

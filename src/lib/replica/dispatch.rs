@@ -57,8 +57,8 @@ pub(super) struct Core {
     expired: AtomicU64,
     panics: AtomicU64,
     draining: AtomicBool,
-    /// Something was answered while it was leaving and had no connection.
-    answered_offline: AtomicBool,
+    /// The number of the connection that answers wait for.
+    waits_for_connection: AtomicU64,
     /// The group is left: only signs of life are given any more.
     closed: AtomicBool,
 }
@@ -95,7 +95,7 @@ impl Core {
             expired: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            answered_offline: AtomicBool::new(false),
+            waits_for_connection: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -110,13 +110,15 @@ impl Core {
 
     /// Notes an answer that can't go out now, and may never if the process leaves before the connection is back.
     pub(super) fn note_connection(&self) {
-        if self.is_draining() && !self.client.is_connected() {
-            self.answered_offline.store(true, Relaxed);
+        if !self.client.is_connected() {
+            let next = self.client.connections() + 1;
+            self.waits_for_connection.store(next, Relaxed);
         }
     }
 
+    /// Tells whether answers wait for a connection that has not come yet.
     pub(super) fn has_answered_offline(&self) -> bool {
-        self.answered_offline.load(Relaxed)
+        self.waits_for_connection.load(Relaxed) > self.client.connections()
     }
 
     /// Returns how many handlers panicked.

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -63,7 +64,7 @@ async fn finish(
     if core.client.is_connected() {
         leave_groups(core, subscriptions, handlers, grace_ends).await;
     } else {
-        subscriptions.forget_groups();
+        read_and_forget(core, subscriptions, handlers);
     }
     core.close();
     handlers.close();
@@ -83,6 +84,14 @@ async fn finish(
     timeout_at(grace_ends, finishing).await.is_ok()
 }
 
+/// Takes what the groups have brought, and forgets them.
+fn read_and_forget(core: &Arc<Core>, subscriptions: &mut Subscriptions, handlers: &TaskTracker) {
+    while let Some(Some(message)) = subscriptions.next().now_or_never() {
+        core.accept(message, handlers);
+    }
+    subscriptions.forget_groups();
+}
+
 async fn leave_groups(
     core: &Arc<Core>,
     subscriptions: &mut Subscriptions,
@@ -100,7 +109,7 @@ async fn leave_groups(
         core.accept(message, handlers);
     }
     if !stays(subscriptions) {
-        subscriptions.forget_groups();
+        read_and_forget(core, subscriptions, handlers);
         return;
     }
     let last = (Instant::now() + LAST_DELIVERIES).min(grace_ends);
@@ -112,7 +121,7 @@ async fn leave_groups(
     })
     .await;
     if !stays(subscriptions) {
-        subscriptions.forget_groups();
+        read_and_forget(core, subscriptions, handlers);
         return;
     }
     let _ = timeout(QUIET, async {

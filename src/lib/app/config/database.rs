@@ -128,6 +128,9 @@ const PARAMETERS: [&str; 7] = [
     "statement-cache-capacity",
 ];
 
+/// Modes that say whether there is TLS; the first two check who answers.
+const SAID: [&str; 4] = ["verify-full", "verify-ca", "require", "disable"];
+
 /// Without TLS, or where TLS is only offered, whoever is on the way reads the password, or asks for it.
 fn see_that_it_is_safe(url: &Url) -> anyhow::Result<()> {
     let mut mode = None;
@@ -143,7 +146,9 @@ fn see_that_it_is_safe(url: &Url) -> anyhow::Result<()> {
         }
     }
     let is_near = url.host_str().is_none_or(is_loopback);
-    if url.password().is_some() && mode.is_none() && !is_near {
+    // `prefer` and `allow` give way to whoever is on the way.
+    let is_said = mode.is_some_and(|mode| SAID.contains(&mode.as_ref()));
+    if url.password().is_some() && !is_said && !is_near {
         bail!(
             "DATABASE_URL has a password and doesn't say how it is protected on its way; add ?sslmode=verify-full, or ?sslmode=disable where the network is trusted"
         );
@@ -171,6 +176,10 @@ mod tests {
         for (bad, words) in [
             ("postgres://u:hunter2@db/x", "?sslmode=verify-full"),
             ("postgres://u:hunter2@10.0.0.1/x", "?sslmode=verify-full"),
+            (
+                "postgres://u:hunter2@db/x?sslmode=prefer",
+                "?sslmode=verify-full",
+            ),
             ("postgres://u@db/x?sslpassword=hunter2", "\"sslpassword\""),
         ] {
             let said = check(bad).unwrap_err().to_string();

@@ -9,7 +9,10 @@ mod trouble;
 
 use std::{
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -68,6 +71,8 @@ pub(super) struct Postgres {
     pool: PgPool,
     /// One for each connection.
     places: Arc<Semaphore>,
+    /// Connections that requests have.
+    lent: Arc<AtomicUsize>,
     /// Until when the server counts as away.
     away: Arc<Mutex<Option<Instant>>>,
 }
@@ -121,6 +126,7 @@ impl Postgres {
         let store = Self {
             pool,
             places: Arc::new(Semaphore::new(max_connections as usize)),
+            lent: Arc::default(),
             away: Arc::default(),
         };
         // The first request shall find a connection.
@@ -134,7 +140,9 @@ impl Postgres {
     /// Tells whether somebody has just waited for a connection in vain, while there was none.
     fn is_away(&self) -> bool {
         let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pool.size() == 0 && away.is_some_and(|until| Instant::now() < until)
+        // Attempts to connect count in the pool's own size.
+        let has_none = self.lent.load(Relaxed) == 0 && self.pool.num_idle() == 0;
+        has_none && away.is_some_and(|until| Instant::now() < until)
     }
 
     async fn borrow(&self) -> Result<Borrowed, sqlx::Error> {
@@ -163,9 +171,11 @@ impl Postgres {
             Ok::<_, sqlx::Error>(Free { connection, place })
         });
         let free: Free = connecting.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        self.lent.fetch_add(1, Relaxed);
         Ok(Borrowed {
             connection: free.connection,
             is_asked: true,
+            lent: Arc::clone(&self.lent),
             _place: free.place,
         })
     }
@@ -274,6 +284,7 @@ struct Free {
 struct Borrowed {
     connection: PoolConnection<sqlx::Postgres>,
     is_asked: bool,
+    lent: Arc<AtomicUsize>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -286,6 +297,7 @@ impl Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
+        self.lent.fetch_sub(1, Relaxed);
         if self.is_asked {
             self.connection.close_on_drop();
         }
@@ -305,7 +317,8 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let run = timeout(MIGRATION_TIMEOUT, migrator.run(&mut connection)).await;
     run.map_err(|_| sqlx::Error::PoolTimedOut)?
         .map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => error,
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => error,
             other => other.into(),
         })?;
     let _ = timeout(RELEASE_TIMEOUT, connection.close()).await;

@@ -168,10 +168,18 @@ fn is_about_the_mail(error: &Error, is_plain: bool) -> bool {
     let code = error.status().map(|code| code.to_string());
     let code = code.unwrap_or_default();
     match enhanced_code(error) {
-        Some(enhanced) => ["5.1.", "5.2.", "5.6."]
-            .iter()
-            .any(|class| enhanced.starts_with(class)),
-        None => ["550", "551", "552", "553"].contains(&code.as_str()),
+        // 5.1.7 and 5.1.8 are about the sender.
+        Some(enhanced) => {
+            let is_about = |class: &&str| enhanced.starts_with(*class);
+            let is_about_us = ["5.1.7", "5.1.8"].contains(&enhanced.as_str());
+            !is_about_us && ["5.1.", "5.2.", "5.6."].iter().any(is_about)
+        }
+        None => {
+            let said = error.source().map(ToString::to_string);
+            let said = said.unwrap_or_default().to_lowercase();
+            let is_about_us = said.contains("relay") || said.contains("sender");
+            !is_about_us && ["550", "551", "552", "553"].contains(&code.as_str())
+        }
     }
 }
 
