@@ -42,7 +42,8 @@ pub(crate) struct Mail {
     /// File with the password of the user in SMTP_URL, so that the URL need not hold it.
     #[arg(long, env = "SMTP_PASSWORD_FILE", value_name = "FILE")]
     smtp_password_file: Option<PathBuf>,
-    /// How long the SMTP server may take for one mail, 10s at most: a mail ends before another process may send it.
+    /// How long each answer of the SMTP server may take, 10s at most. A mail is begun only while there is as much time
+    /// left before another process may send it.
     #[arg(long, env = "MAIL_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = mail_timeout)]
     pub(crate) mail_timeout: Duration,
 }
