@@ -188,11 +188,12 @@ impl Stack {
         trace_in(&self.spans(), &reply.trace_id(), spans).await
     }
 
+    /// Returns the mails that were sent; what is only prepared has a hidden name.
     pub(crate) fn mails(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path().join(".nats-serve/mails"));
+        let entries = entries.unwrap().flatten();
         entries
-            .unwrap()
-            .flatten()
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
             .map(|entry| fs::read_to_string(entry.path()).unwrap())
             .collect()
     }
