@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::Subject;
 use opentelemetry::{Context, context::FutureExt};
 
 use crate::instance::random_token;
@@ -20,13 +21,12 @@ const REQUEST_ID_LENGTH: usize = 20;
 pub(crate) struct RequestScope {
     pub(crate) deadline: Instant,
     pub(crate) request_id: Arc<str>,
-    /// The process that called; `None` where nobody did, as at the edge.
-    pub(crate) caller: Option<Caller>,
+    /// Where the caller wants its answer, which names it; empty if nowhere, `None` where nobody called, as at the edge.
+    pub(crate) asked_by: Option<Subject>,
 }
 
 /// The process that sent a request, as its reply subject names it: `_INBOX.<service>.<callee>.<instance>.<token>`.
-/// One whose inbox has another form has no name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) service: Box<str>,
     pub(crate) instance: Box<str>,
@@ -53,14 +53,18 @@ impl RequestScope {
                 Some(id) => id.into(),
                 None => random_token(REQUEST_ID_LENGTH).into(),
             },
-            caller: None,
+            asked_by: None,
         }
     }
 
     /// Opens a scope for a request of another process.
-    pub(crate) fn called_by(timeout: Duration, request_id: Option<&str>, caller: Caller) -> Self {
+    pub(crate) fn called_by(
+        timeout: Duration,
+        request_id: Option<&str>,
+        reply: Option<Subject>,
+    ) -> Self {
         Self {
-            caller: Some(caller),
+            asked_by: Some(reply.unwrap_or(Subject::from_static(""))),
             ..Self::new(timeout, request_id)
         }
     }

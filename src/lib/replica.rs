@@ -292,8 +292,8 @@ impl Running {
     /// within `Limits::shutdown_grace`, and sends the replies.
     ///
     /// Leaving takes 0.3 to 1.3 s where no handler runs longer, a second more at most for the last replies,
-    /// and no time without a connection, unless answers wait for it. [`Shutdown::hurry`] ends it at once; what is unfinished is dropped with
-    /// the runtime.
+    /// and no time without a connection, unless answers wait for it. [`Shutdown::hurry`] ends it at once; what is
+    /// unfinished is dropped with the runtime.
     ///
     /// # Cancellation
     ///

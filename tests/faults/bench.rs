@@ -1,8 +1,11 @@
 //! What a test breaks: the application with several replicas a service, and the turn to break it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{Instant, sleep_until},
+};
 
 use crate::support::{Server, Stack};
 
@@ -74,6 +77,28 @@ impl Bench {
     /// Ends a process as a crash would.
     pub(crate) fn kill(&mut self, name: &str) {
         drop(self.stack.processes.remove(name).unwrap());
+    }
+
+    /// Kills the oldest replica of one service after the other, one every 2 s, and starts another in its place; returns
+    /// how many.
+    pub(crate) async fn kill_in_turn(
+        &mut self,
+        services: &[&'static str],
+        lasting: Duration,
+    ) -> usize {
+        let until = Instant::now() + lasting;
+        let mut kills = 0;
+        for service in services.iter().copied().cycle() {
+            let next = Instant::now() + Duration::from_secs(2);
+            self.kill(&self.replicas(service)[0]);
+            kills += 1;
+            self.add(service).await;
+            sleep_until(next).await;
+            if Instant::now() > until {
+                break;
+            }
+        }
+        kills
     }
 
     pub(crate) fn signal(&self, name: &str, signal: rustix::process::Signal) {

@@ -1,9 +1,6 @@
 //! Writes with a key: what kills, freezes or cuts off a replica costs no registration, and no second one.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::Method;
 use rustix::process::Signal;
@@ -24,19 +21,8 @@ async fn a_killed_replica_costs_no_keyed_registration() {
     let _turn = turn().await;
     let mut bench = Bench::start(&THREE_OF_ALL, &[]).await;
     let load = Load::registering(bench.register("gateway-1"), rate() / 2);
-    let until = Instant::now() + lasting(12);
-    let mut kills = 0;
     let services = ["database-service", "user-service", "notification-service"];
-    for service in services.into_iter().cycle() {
-        let next = tokio::time::Instant::now() + Duration::from_secs(2);
-        bench.kill(&bench.replicas(service)[0]);
-        kills += 1;
-        bench.add(service).await;
-        tokio::time::sleep_until(next).await;
-        if Instant::now() > until {
-            break;
-        }
-    }
+    let kills = bench.kill_in_turn(&services, lasting(12)).await;
     let report = load.stop().await;
     figure(&format!("{kills} replicas killed, registrations"), &report);
     report.assert_no_failure();

@@ -1,7 +1,5 @@
 //! Killing one replica of three every 2 s: no `GET` fails.
 
-use std::time::{Duration, Instant};
-
 use crate::{
     bench::{Bench, THREE_EACH, turn},
     load::Load,
@@ -22,18 +20,8 @@ async fn killed(how: &str, variables: &[(&str, &str)]) {
     let _turn = turn().await;
     let mut bench = Bench::start(&THREE_EACH, variables).await;
     let load = Load::start(bench.get_user("gateway-1"), rate());
-    let until = Instant::now() + lasting(12);
-    let mut kills = 0;
-    for service in ["database-service", "user-service"].into_iter().cycle() {
-        let next = tokio::time::Instant::now() + Duration::from_secs(2);
-        bench.kill(&bench.replicas(service)[0]);
-        kills += 1;
-        bench.add(service).await;
-        tokio::time::sleep_until(next).await;
-        if Instant::now() > until {
-            break;
-        }
-    }
+    let services = ["database-service", "user-service"];
+    let kills = bench.kill_in_turn(&services, lasting(12)).await;
     let report = load.stop().await;
     figure(&format!("{kills} replicas killed, {how}"), &report);
     report.assert_no_failure();

@@ -14,7 +14,7 @@ use nats_serve::{
     client::{Options, Unanswered},
 };
 
-use crate::support::{Server, eventually, nats::with_key_of};
+use crate::support::{Server, Stack, eventually, nats::with_key_of, process};
 
 const DATABASE: Service = Service::new("database-service").with_subject("database");
 const USER: Service = Service::new("user-service").with_subject("user");
@@ -127,4 +127,29 @@ async fn a_call_that_is_being_worked_on_is_not_forbidden_by_another() {
         assert_ne!(Some(Unanswered::Forbidden), how, "the group is open to it");
     }
     assert_eq!(3_000, long.await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn an_event_that_is_forbidden_is_not_taken_for_published() {
+    let changes = [(
+        "\"evt.user.registered\"          # it tells",
+        "# it does not tell",
+    )];
+    let stack = Stack::on(Server::start_changed(&changes).await, &[]).await;
+    assert_eq!(
+        201,
+        stack.register("David", "david@example.com").await.status
+    );
+    eventually("an event that waits", async || {
+        let arguments = ["outbox", "--json"];
+        let (_, said) = process::run(stack.folder(), &arguments, &stack.nats_variables());
+        let list: serde_json::Value = serde_json::from_str(&said).ok()?;
+        let event = list["entries"]
+            .as_array()?
+            .iter()
+            .find(|one| one["kind"] == "event")?;
+        // Not sent, and not with its first holder any more: he was told that it failed.
+        (event["is_leased"] == false && event["delivery"] == "pending").then_some(())
+    })
+    .await;
 }

@@ -165,8 +165,8 @@ impl Client {
 
     async fn word_of(&self, gate: &GateAddress) -> Option<Verdict> {
         let keeper = gate.keeper()?;
-        let caller = RequestScope::current().and_then(|scope| scope.caller);
-        if caller.is_some_and(|caller| caller != keeper) {
+        let asked_by = RequestScope::current().and_then(|scope| scope.asked_by);
+        if asked_by.is_some_and(|reply| Caller::of(&reply).as_ref() != Some(&keeper)) {
             tracing::warn!("a request names a gate that is not its sender's; it counts as closed");
             return None;
         }

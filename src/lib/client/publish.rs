@@ -38,7 +38,10 @@ impl Client {
         let publishing = async {
             let sent = self.nats().publish_with_headers(to, headers, payload);
             sent.await.map_err(|error| lost().with_source(error))?;
-            match self.round_trip(self.patience()).await {
+            let confirmed = self.round_trip(self.patience()).await;
+            // The refusal is read by another task than the confirmation.
+            tokio::task::yield_now().await;
+            match confirmed {
                 RoundTrip::Back if refusal.sign().now_or_never().is_some() => Err(Status::new(
                     Code::Internal,
                     "NATS does not permit this event",

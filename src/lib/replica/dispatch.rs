@@ -26,7 +26,7 @@ use crate::{
     Client, Code, Status,
     client::PING,
     clock,
-    context::{Caller, RequestScope},
+    context::RequestScope,
     message::{Answer, RequestHead},
     telemetry::{self, spans},
 };
@@ -222,9 +222,8 @@ impl Core {
         if left.is_zero() {
             return self.expire();
         }
-        let caller = message.reply.as_deref().and_then(Caller::of);
-        let caller = caller.unwrap_or_default();
-        let scope = RequestScope::called_by(left, head.request_id.as_deref(), caller);
+        let (id, reply) = (head.request_id.as_deref(), message.reply.clone());
+        let scope = RequestScope::called_by(left, id, reply);
         drop(arrival);
         let entered = self.admission.enter(left).await;
         // This process may have been frozen, or its thread held up, while the request waited.
