@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
 };
 
@@ -48,12 +48,19 @@ fn pinned_version() -> &'static str {
 /// Beside the build's other products, where `cargo clean` removes it; else in the state folder.
 fn cache_folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("this program's own path is unknown")?;
-    let target = program
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    Ok(target
+    let target = program.ancestors().find(|folder| is_target(folder));
+    let folder = target
         .unwrap_or(Path::new(state::FOLDER))
-        .join("nats-server"))
+        .join("nats-server");
+    // Who starts the server may do so in another folder.
+    path::absolute(folder).context("the current folder is gone")
+}
+
+/// cargo tags a target folder that it makes; in one that was there before, it leaves this note only.
+fn is_target(folder: &Path) -> bool {
+    ["CACHEDIR.TAG", ".rustc_info.json"]
+        .iter()
+        .any(|sign| folder.join(sign).exists())
 }
 
 fn install(cache: &Path, server: &Path) -> anyhow::Result<()> {
@@ -108,6 +115,19 @@ fn find(folder: &Path, wanted: impl Fn(&str) -> bool) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_servers_path_holds_in_any_folder() {
+        assert!(cache_folder().unwrap().is_absolute());
+    }
+
+    #[test]
+    fn a_target_folder_that_cargo_did_not_make_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_target(folder.path()));
+        fs::write(folder.path().join(".rustc_info.json"), "{}").unwrap();
+        assert!(is_target(folder.path()));
+    }
 
     #[test]
     fn the_wheel_is_pinned_by_version_and_hash() {
