@@ -4,7 +4,9 @@
             [--moods SEED]
 
 With --moods it also has moods of its own, which seed, recipient and the number of the try decide: it refuses for
-now, hangs after DATA and takes nothing, or takes the mail and closes without a word. Prints its port, and then each mail that it has accepted, as lines of JSON.
+now, hangs after DATA and takes nothing, takes the mail and closes without a word, is slow at each step, or so slow
+that nobody waits for its word. Prints its port, and then each mail that it has accepted, as lines of JSON; `silent`
+says that nobody was told.
 """
 
 import argparse
@@ -65,6 +67,11 @@ class Handler:
             return "550 relay not permitted"
         if address.startswith("blocked"):
             return f"554 5.7.1 <{address}>: relay access denied"
+        session.mood = mood(address)
+        if session.mood in (9, 10):
+            await asyncio.sleep(1.2)
+        if session.mood == 11:
+            await asyncio.sleep(3)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -76,7 +83,11 @@ class Handler:
             await asyncio.sleep(1.5)
         if address.startswith("full"):
             return f"552 5.2.2 <{address}>: mailbox full"
-        now = mood(address)
+        now = session.mood
+        if now in (9, 10):
+            await asyncio.sleep(1.2)
+        if now == 11:
+            await asyncio.sleep(3)
         if now < 4:
             return f"451 4.3.0 <{address}>: not now"
         if now < 6:
@@ -91,7 +102,7 @@ class Handler:
             tls=session.ssl is not None or arguments.tls == "smtps",
             user=session.auth_data and session.auth_data.login.decode(),
             at=time.time(),
-            silent=now < 9,
+            silent=now < 9 or now == 11,
         )
         if now < 9 or (address.startswith("lost") and address not in seen):
             seen.add(address)

@@ -14,7 +14,7 @@ use crate::{
     images::{self, POSTGRES},
     support::{
         PATIENCE, Process, eventually, process,
-        store::{Database, holds_the_contract},
+        store::{Database, holds_the_contract, removes_what_is_past_its_time},
     },
 };
 
@@ -109,6 +109,17 @@ impl Server {
 async fn postgres_holds_the_contract_of_stores() {
     let mut server = Server::start().await;
     holds_the_contract(async || server.fresh().await).await;
+}
+
+#[tokio::test]
+async fn postgres_removes_what_is_past_its_time() {
+    let mut server = Server::start().await;
+    let store = Database::start(1, &server.fresh().await).await;
+    let sql = async |sql: &str| {
+        let found = server.query("test1", sql).await.unwrap();
+        found.trim().parse().unwrap_or_default()
+    };
+    removes_what_is_past_its_time(store, sql).await;
 }
 
 #[tokio::test]

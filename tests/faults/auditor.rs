@@ -29,12 +29,14 @@ use books::{Books, Event};
 use client::Intent;
 use mail_server::MailServer;
 pub(crate) use trouble::Store;
-use trouble::Trouble;
+use trouble::{Gateways, Trouble};
 
 /// What the outbox may take when all is well again: the longest lease, and then some tries of each.
 const SETTLING: Duration = Duration::from_secs(60);
 /// After the last fault, until nothing of it is felt any more.
 const CALM: Duration = Duration::from_secs(5);
+/// So many have time for somebody to sleep beyond the lease of what it holds.
+const LONG: u32 = 5_000;
 const SETTLING_OF_EACH: Duration = Duration::from_millis(20);
 
 /// How much is registered.
@@ -84,16 +86,17 @@ pub(crate) async fn audit(plan: Plan, store: &impl Store, variables: &[(&str, &s
         events
     });
 
-    let mut trouble = Trouble::begin(nats, network, mail_server, variables).await;
-    let url = trouble.register_url();
+    let mut trouble =
+        Trouble::begin(nats, network, mail_server, variables, registrations >= LONG).await;
+    let gateways = trouble.gateways.clone();
     let intents = client::intents(registrations, &mut random);
     // A quarter comes when all is well but for the moods of the mail server: there nothing else excuses a second mail.
     let (stormy, quiet) = intents.split_at(intents.len() * 3 / 4);
-    let registering = register(&url, stormy, rate);
+    let registering = register(&gateways, stormy, rate);
     let mut answers = trouble.until(registering, &mut random, store).await;
     let kinds = trouble.end().await;
     tokio::time::sleep(CALM).await;
-    answers.extend(register(&url, quiet, rate).await);
+    answers.extend(register(&gateways, quiet, rate).await);
     drain(&trouble, SETTLING + registrations * SETTLING_OF_EACH).await;
     let rows = store.rows(&trouble.bench).await;
     team_ends(&trouble).await;
@@ -113,7 +116,7 @@ pub(crate) async fn audit(plan: Plan, store: &impl Store, variables: &[(&str, &s
 }
 
 /// Registers at a constant rate, each with the patience of a good client, and returns what each was told.
-async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answer> {
+async fn register(gateways: &Gateways, intents: &[Intent], rate: u32) -> Vec<client::Answer> {
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(10))
         .build()
@@ -122,8 +125,8 @@ async fn register(url: &str, intents: &[Intent], rate: u32) -> Vec<client::Answe
     let mut under_way = JoinSet::new();
     for (at, intent) in intents.iter().enumerate() {
         due.tick().await;
-        let (http, url, intent) = (http.clone(), url.to_owned(), intent.clone());
-        under_way.spawn(async move { (at, intent.send(&http, &url).await) });
+        let (http, gateways, intent) = (http.clone(), gateways.clone(), intent.clone());
+        under_way.spawn(async move { (at, intent.send(&http, &gateways).await) });
     }
     let mut answers = under_way.join_all().await;
     answers.sort_by_key(|(at, _)| *at);

@@ -10,6 +10,7 @@ use crate::{
     bench::{Bench, THREE_OF_ALL, turn},
     load::Load,
     proxy::Proxy,
+    registered::assert_each_once,
     settings::{figure, lasting, rate},
     support::{Server, eventually, stack::Reply},
 };
@@ -26,13 +27,14 @@ async fn a_killed_replica_costs_no_keyed_registration() {
     let report = load.stop().await;
     figure(&format!("{kills} replicas killed, registrations"), &report);
     report.assert_no_failure();
+    assert_each_once(&bench.stack, &report).await;
 }
 
 #[tokio::test]
 async fn a_frozen_replica_costs_no_keyed_registration() {
     let _turn = turn().await;
-    let bench = Bench::start(&THREE_OF_ALL, &[]).await;
     for service in ["database-service", "user-service", "notification-service"] {
+        let bench = Bench::start(&THREE_OF_ALL, &[]).await;
         let load = Load::registering(bench.register("gateway-1"), rate() / 2);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let name = format!("{service}-1");
@@ -46,6 +48,7 @@ async fn a_frozen_replica_costs_no_keyed_registration() {
             &report,
         );
         report.assert_no_failure();
+        assert_each_once(&bench.stack, &report).await;
     }
 }
 

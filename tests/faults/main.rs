@@ -34,6 +34,7 @@ mod calls;
 mod frames;
 mod load;
 mod proxy;
+mod registered;
 mod settings;
 mod stalls;
 mod stopwatch;

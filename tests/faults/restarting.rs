@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::{
     bench::{Bench, turn},
-    load::Load,
+    load::{Load, Report},
     proxy::Proxy,
+    registered::assert_each_once,
     settings::{figure, rate, strict},
     stalls,
     support::{Process, Server},
@@ -26,9 +27,9 @@ const GRACE: Duration = Duration::from_secs(12);
 async fn a_rolling_restart_costs_no_get() {
     let _turn = turn().await;
     let nats = Server::start_secured().await;
-    let bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
+    let mut bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
     let load = Load::start(bench.get_user("gateway-1"), rate());
-    restart(bench, load, Bench::get_user, "loopback").await;
+    restart(&mut bench, load, Bench::get_user, "loopback").await;
 }
 
 #[tokio::test]
@@ -40,20 +41,26 @@ async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
     let variables = variables
         .each_ref()
         .map(|(name, url)| (*name, url.as_str()));
-    let bench = Bench::on(nats, &SERVICES, &variables).await;
+    let mut bench = Bench::on(nats, &SERVICES, &variables).await;
     let load = Load::start(bench.get_user("gateway-1"), rate());
-    restart(bench, load, Bench::get_user, "3 ms each way").await;
+    restart(&mut bench, load, Bench::get_user, "3 ms each way").await;
 }
 
 #[tokio::test]
 async fn a_rolling_restart_costs_no_keyed_registration() {
     let _turn = turn().await;
-    let bench = Bench::start(&SERVICES, &[]).await;
+    let mut bench = Bench::start(&SERVICES, &[]).await;
     let load = Load::registering(bench.register("gateway-1"), rate() / 2);
-    restart(bench, load, Bench::register, "registrations").await;
+    let report = restart(&mut bench, load, Bench::register, "registrations").await;
+    assert_each_once(&bench.stack, &report).await;
 }
 
-async fn restart(mut bench: Bench, load: Load, url: impl Fn(&Bench, &str) -> String, how: &str) {
+async fn restart(
+    bench: &mut Bench,
+    load: Load,
+    url: impl Fn(&Bench, &str) -> String,
+    how: &str,
+) -> Report {
     let mut leaving = Vec::new();
     while leaving.len() < LEAVES {
         // One replica of each service at a time, as if each were rolled out by its own team.
@@ -63,17 +70,17 @@ async fn restart(mut bench: Bench, load: Load, url: impl Fn(&Bench, &str) -> Str
             let names: Vec<_> = (services.iter())
                 .map(|(service, _)| bench.replicas(service)[0].clone())
                 .collect();
-            leaving.extend(leave(&mut bench, &names).await);
+            leaving.extend(leave(bench, &names).await);
             for (service, _) in services {
                 bench.add(service).await;
             }
         }
         let old = bench.replicas("gateway");
         let new = bench.add("gateway").await;
-        load.aim_at(url(&bench, &new));
+        load.aim_at(url(bench, &new));
         // A balancer stops sending before a gateway is told to leave.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        leaving.extend(leave(&mut bench, &old).await);
+        leaving.extend(leave(bench, &old).await);
     }
     let report = load.stop().await;
     let longest = leaving.iter().max().unwrap();
@@ -83,6 +90,7 @@ async fn restart(mut bench: Bench, load: Load, url: impl Fn(&Bench, &str) -> Str
     );
     report.assert_no_failure();
     assert!(*longest < GRACE, "{longest:?}");
+    report
 }
 
 /// Tells processes to leave, and returns how long each took.

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all};
-use nats_serve::traces::Trace;
+use nats_serve::{
+    Replica, Shutdown, Status,
+    app::api::user::{RegisterUser, USER},
+    traces::Trace,
+};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, Process, Stack, eventually, nats::with_key_of, process, stack::Reply,
+    PATIENCE, Process, Server, Stack, echo::connect, eventually, nats::with_key_of, process,
+    stack::Reply,
 };
 
 const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
@@ -256,6 +261,21 @@ async fn an_outcome_that_is_not_known_can_be_asked_for_with_the_same_key() {
     assert_eq!(201, known.status, "{}", known.body);
     assert_eq!("4", known.json()["data"]["user"]["id"]);
     mails(&stack, 1).await;
+}
+
+#[tokio::test]
+async fn whoever_is_answered_500_is_told_the_key_as_well() {
+    let nats = Server::start().await;
+    let broken = Replica::new(&connect(USER, &nats).await)
+        .handle::<RegisterUser>(async |_ctx, _| Err(Status::internal("a bug")));
+    let running = broken.start().await.unwrap();
+    tokio::spawn(async move { running.until(&Shutdown::new()).await });
+    let mut stack = Stack::empty(nats, &[]);
+    stack.add("gateway", "gateway");
+    stack.ready("gateway").await;
+    let failed = stack.post("/register", DAVID).await;
+    failed.problem(500);
+    assert_eq!(32, failed.header("idempotency-key").len());
 }
 
 #[tokio::test]

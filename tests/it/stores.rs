@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nats_serve::Code;
-use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
 use crate::support::{
     Process, Server, Stack, eventually, process,
@@ -21,6 +21,20 @@ async fn sqlite_holds_the_contract_of_stores() {
         vec![("DATABASE_URL", format!("sqlite://{}", file.display()))]
     })
     .await;
+}
+
+#[tokio::test]
+async fn sqlite_removes_what_is_past_its_time() {
+    let store = Database::start(1, &[]).await;
+    let file = store.stack.folder().join(".nats-serve/nats-serve.db");
+    let sql = async |sql: &str| {
+        let options = SqliteConnectOptions::new().filename(&file);
+        let mut other = options.connect().await.unwrap();
+        let found = sqlx::query_scalar(AssertSqlSafe(sql));
+        let found = found.fetch_optional(&mut other).await.unwrap();
+        found.unwrap_or_default()
+    };
+    store::removes_what_is_past_its_time(store, sql).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use super::{
 /// from being noted, and a fault to be felt: what fails meanwhile may cost a second mail.
 const NOTED_AFTER: f64 = 2.0;
 const FELT_FOR: f64 = 2.0;
+/// Why a mail may be there twice, if nothing that failed explains it.
+const LOST_250: &str = "250 lost";
 
 /// A row of `users`, with the states of the outbox.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,13 +47,51 @@ impl Event {
     }
 }
 
-/// Something that killed, paused or cut off a process, or the mail server, or a lock of the store; seconds since 1970.
+/// Something that failed; seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
+    pub(crate) kind: Kind,
     pub(crate) from: f64,
     pub(crate) to: f64,
-    /// Notes are made when it is over; nothing is lost by that alone.
-    pub(crate) is_lock: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Of a process, as a crash does.
+    Kill,
+    /// Of a process, shorter than a lease.
+    Pause,
+    /// Of a process, longer than a lease.
+    LongPause,
+    /// Of the connections of one replica of each service.
+    Cut,
+    /// The same connections stay, and nothing passes.
+    Silence,
+    /// Of the store; notes are made when it is over, and nothing is lost by that alone.
+    Lock,
+    MailAway,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::LongPause => "long pause",
+            Self::Cut => "cut",
+            Self::Silence => "silence",
+            Self::Lock => "lock",
+            Self::MailAway => "mail away",
+        }
+    }
+}
+
+/// Mails that went out twice.
+#[derive(Debug, Default)]
+struct Doubled {
+    /// Within the window that is documented, by what failed there.
+    within: BTreeMap<&'static str, usize>,
+    outside: Vec<String>,
 }
 
 pub(crate) struct Books {
@@ -144,27 +184,34 @@ impl Books {
             .collect()
     }
 
-    /// Second mails, within the window that is documented, and outside of it.
-    fn doubled_mails(&self) -> (usize, Vec<String>) {
-        let (mut within, mut outside) = (0, Vec::new());
+    fn doubled_mails(&self) -> Doubled {
+        let mut doubled = Doubled::default();
         for (id, mails) in self.mails_by_id() {
             for (first, second) in mails.iter().zip(mails.iter().skip(1)) {
-                let noted = self.noted(first);
-                let disturbed = |fault: &Fault| {
-                    !fault.is_lock && fault.from <= noted && fault.to + FELT_FOR >= first.at
-                };
-                match first.silent || self.faults.iter().any(disturbed) {
-                    true => within += 1,
-                    false => outside.push(format!("{id}: {first:?}, {second:?}")),
+                match self.excuse(first) {
+                    Some(excuse) => *doubled.within.entry(excuse).or_default() += 1,
+                    None => doubled.outside.push(format!("{id}: {first:?}, {second:?}")),
                 }
             }
         }
-        (within, outside)
+        doubled
+    }
+
+    /// What kept the note of a mail from being made, if anything.
+    fn excuse(&self, mail: &Mail) -> Option<&'static str> {
+        if mail.silent {
+            return Some(LOST_250);
+        }
+        let noted = self.noted(mail);
+        let met = self.faults.iter().filter(|fault| {
+            fault.kind != Kind::Lock && fault.from <= noted && fault.to + FELT_FOR >= mail.at
+        });
+        met.map(|fault| fault.kind).min().map(Kind::name)
     }
 
     /// When it should have been noted that a mail was accepted.
     fn noted(&self, mail: &Mail) -> f64 {
-        let locks = self.faults.iter().filter(|fault| fault.is_lock);
+        let locks = self.faults.iter().filter(|fault| fault.kind == Kind::Lock);
         let mut noted = mail.at + NOTED_AFTER;
         for lock in locks {
             if lock.from <= noted && lock.to >= mail.at {
@@ -213,7 +260,10 @@ impl Books {
             ("keys or addresses with two users", self.doubled_users()),
             ("mails without a row", self.mails_without_a_row()),
             ("rows without a mail", self.rows_without_a_mail()),
-            ("mails doubled outside the window", self.doubled_mails().1),
+            (
+                "mails doubled outside the window",
+                self.doubled_mails().outside,
+            ),
             (
                 "events that differ from the rows",
                 self.events_and_rows_that_differ(),
@@ -228,12 +278,16 @@ impl Books {
 
 impl fmt::Display for Books {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (within, outside) = self.doubled_mails();
+        let Doubled { within, outside } = self.doubled_mails();
+        let within: Vec<String> = within
+            .iter()
+            .map(|(excuse, count)| format!("{excuse} {count}"))
+            .collect();
         let tries: usize = self.answers.iter().map(|answer| answer.tries).sum();
         write!(
             f,
             "{} registrations in {tries} requests, {} x 201, {} rows, {} mails; lost {}, doubled users {}, \
-             doubled mails {} ({within} more within the window), mails without a row {}, rows without a mail {}, \
+             doubled mails {} (and within the window: {}), mails without a row {}, rows without a mail {}, \
              events that differ {}, without a final answer {}",
             self.intents.len(),
             self.created().count(),
@@ -242,6 +296,7 @@ impl fmt::Display for Books {
             self.lost().len(),
             self.doubled_users().len(),
             outside.len(),
+            within.join(", "),
             self.mails_without_a_row().len(),
             self.rows_without_a_mail().len(),
             self.events_and_rows_that_differ().len(),

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use rand::{Rng, rngs::StdRng};
 use serde_json::{Value, json};
 
+use super::trouble::Gateways;
+
 /// How long it goes on asking.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -63,14 +65,14 @@ pub(crate) fn intents(number: u32, random: &mut StdRng) -> Vec<Intent> {
 
 impl Intent {
     /// Asks until it is told something that is final.
-    pub(crate) async fn send(&self, http: &reqwest::Client, url: &str) -> Answer {
+    pub(crate) async fn send(&self, http: &reqwest::Client, gateways: &Gateways) -> Answer {
         let until = Instant::now() + PATIENCE;
         let mut key = self.key.clone();
         let mut tries = 0;
         loop {
             tries += 1;
             let mut request = http
-                .post(url)
+                .post(gateways.any())
                 .json(&json!({"name": self.name, "email": self.email}));
             if let Some(key) = &key {
                 request = request.header("idempotency-key", key);

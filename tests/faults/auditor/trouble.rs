@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use rand::{rngs::StdRng, seq::IndexedRandom};
 use rustix::process::Signal;
 
 use super::{
-    books::{Fault, Row},
+    books::{Fault, Kind, Row},
     mail_server::MailServer,
     milliseconds,
 };
@@ -23,10 +24,44 @@ const SERVICES: [(&str, usize); 4] = [
     ("database-service", 2),
     ("notification-service", 1),
     ("user-service", 2),
-    ("gateway", 1),
+    ("gateway", 2),
 ];
 /// One more replica of these is behind the proxy.
 const CUT_OFF: [&str; 3] = ["database-service", "notification-service", "user-service"];
+
+const KINDS: [Kind; 7] = [
+    Kind::Kill,
+    Kind::Pause,
+    Kind::LongPause,
+    Kind::Cut,
+    Kind::Silence,
+    Kind::Lock,
+    Kind::MailAway,
+];
+/// Killed and paused, besides those that are in front of the proxy.
+const DIRECT: [&str; 4] = [
+    "database-service",
+    "notification-service",
+    "user-service",
+    "gateway",
+];
+
+/// Where the gateways register, those that are there now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gateways(Arc<Mutex<Vec<String>>>);
+
+impl Gateways {
+    /// Picks one, as a balancer does that hasn't yet noticed what died.
+    pub(super) fn any(&self) -> String {
+        let all = self.0.lock().unwrap();
+        all.choose(&mut rand::rng()).unwrap().clone()
+    }
+
+    fn are(&self, bench: &Bench) {
+        let names = bench.replicas("gateway");
+        *self.0.lock().unwrap() = names.iter().map(|name| bench.register(name)).collect();
+    }
+}
 
 /// A store, as the auditor sees it beside the service.
 pub(crate) trait Store {
@@ -42,39 +77,44 @@ pub(crate) struct Trouble {
     pub(crate) mail_server: MailServer,
     pub(crate) faults: Vec<Fault>,
     network: Proxy,
-    counts: BTreeMap<&'static str, usize>,
+    pub(super) gateways: Gateways,
     /// Those that are not behind the proxy.
     direct: BTreeMap<&'static str, Vec<String>>,
+    /// Who sleeps beyond the lease of what it holds, and since and until when.
+    asleep: Option<(String, f64, f64)>,
+    sleeps: bool,
 }
 
 impl Trouble {
+    /// `sleeps`: somebody is now and then asleep for longer than a lease.
     pub(crate) async fn begin(
         nats: Server,
         network: Proxy,
         mail_server: MailServer,
         variables: &[(&str, &str)],
+        sleeps: bool,
     ) -> Self {
         let smtp = mail_server.url();
         let mut all = vec![("SMTP_URL", smtp.as_str())];
         all.extend(variables);
         let mut bench = Bench::on(nats, &SERVICES, &all).await;
-        let direct = CUT_OFF.map(|service| (service, bench.replicas(service)));
+        let direct = DIRECT.map(|service| (service, bench.replicas(service)));
         let url = network.url();
         for service in CUT_OFF {
             bench.add_with(service, &[("NATS_URL", &url)]).await;
         }
+        let gateways = Gateways::default();
+        gateways.are(&bench);
         Self {
             bench,
             mail_server,
             faults: Vec::new(),
             network,
-            counts: BTreeMap::new(),
+            gateways,
             direct: direct.into(),
+            asleep: None,
+            sleeps,
         }
-    }
-
-    pub(crate) fn register_url(&self) -> String {
-        self.bench.register("gateway-1")
     }
 
     /// Makes trouble, with pauses, for as long as something lasts.
@@ -106,54 +146,106 @@ impl Trouble {
     }
 
     async fn fault(&mut self, random: &mut StdRng, store: &impl Store) {
-        let kinds = ["kill", "pause", "cut", "silence", "lock", "mail away"];
-        let kind = kinds.choose(random).unwrap();
-        *self.counts.entry(kind).or_default() += 1;
-        let service = CUT_OFF.choose(random).unwrap();
+        if self.asleep.as_ref().is_some_and(|(.., to)| *to < now()) {
+            self.wake();
+        }
+        let kind = *KINDS.choose(random).unwrap();
+        let service = *DIRECT.choose(random).unwrap();
         let time = milliseconds(random, 300..2_000);
         let from = now();
-        match *kind {
-            "kill" => {
-                let names = self.direct.get_mut(service).unwrap();
-                let at = random.random_range(0..names.len());
-                self.bench.kill(&names.remove(at));
+        match kind {
+            Kind::Kill => {
+                let name = self.pick(service, random);
+                self.direct
+                    .get_mut(service)
+                    .unwrap()
+                    .retain(|other| *other != name);
+                self.bench.kill(&name);
                 let new = self.bench.add(service).await;
                 self.direct.get_mut(service).unwrap().push(new);
+                self.gateways.are(&self.bench);
             }
-            "pause" => {
-                let name = self.direct[service].choose(random).unwrap().clone();
+            Kind::Pause => {
+                let name = self.pick(service, random);
                 self.bench.signal(&name, Signal::STOP);
                 tokio::time::sleep(time).await;
                 self.bench.signal(&name, Signal::CONT);
             }
-            "cut" | "silence" => {
-                match *kind {
-                    "cut" => self.network.cut(),
+            // It lasts while other things fail.
+            Kind::LongPause => return self.fall_asleep(random),
+            Kind::Cut | Kind::Silence => {
+                match kind {
+                    Kind::Cut => self.network.cut(),
                     _ => self.network.go_silent(),
                 }
                 tokio::time::sleep(time).await;
                 self.network.heal();
             }
-            "lock" => store.lock(&self.bench, time).await,
-            _ => {
+            Kind::Lock => store.lock(&self.bench, time).await,
+            Kind::MailAway => {
                 self.mail_server.go_away();
                 tokio::time::sleep(time).await;
                 self.mail_server.come_back().await;
             }
         }
-        self.faults.push(Fault {
-            from,
-            to: now(),
-            is_lock: *kind == "lock",
-        });
+        self.note(kind, from);
     }
 
-    /// Returns what there was.
+    fn note(&mut self, kind: Kind, from: f64) {
+        let to = now();
+        self.faults.push(Fault { kind, from, to });
+    }
+
+    /// One of a service's processes that is awake; a gateway, if none is.
+    fn pick(&self, service: &str, random: &mut StdRng) -> String {
+        let asleep = self.asleep.as_ref().map(|(name, ..)| name);
+        let awake = |service| {
+            let names = self.direct[service].iter();
+            names
+                .filter(|name| Some(*name) != asleep)
+                .collect::<Vec<_>>()
+        };
+        let mut names = awake(service);
+        if names.is_empty() {
+            names = awake("gateway");
+        }
+        (*names.choose(random).unwrap()).clone()
+    }
+
+    /// Has somebody who sends mails, or has them sent, sleep until its leases are over.
+    fn fall_asleep(&mut self, random: &mut StdRng) {
+        if self.asleep.is_some() || !self.sleeps {
+            return;
+        }
+        let service = *CUT_OFF.choose(random).unwrap();
+        let name = self.pick(service, random);
+        self.bench.signal(&name, Signal::STOP);
+        let from = now();
+        let to = from + milliseconds(random, 16_000..20_000).as_secs_f64();
+        self.asleep = Some((name, from, to));
+    }
+
+    fn wake(&mut self) {
+        if let Some((name, from, _)) = self.asleep.take() {
+            self.bench.signal(&name, Signal::CONT);
+            self.note(Kind::LongPause, from);
+        }
+    }
+
+    /// Ends what still lasts, and returns what there was.
     pub(crate) async fn end(&mut self) -> String {
         self.network.heal();
-        let all = self.counts.iter();
-        let all: Vec<String> = all
-            .map(|(kind, count)| format!("{count} x {kind}"))
+        if let Some((.., to)) = self.asleep {
+            tokio::time::sleep(Duration::from_secs_f64((to - now()).max(0.0))).await;
+            self.wake();
+        }
+        let mut counts = BTreeMap::<Kind, usize>::new();
+        for fault in &self.faults {
+            *counts.entry(fault.kind).or_default() += 1;
+        }
+        let all: Vec<String> = counts
+            .iter()
+            .map(|(kind, count)| format!("{count} x {}", kind.name()))
             .collect();
         all.join(", ")
     }

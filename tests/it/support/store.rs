@@ -372,6 +372,33 @@ async fn a_key_is_forgotten_after_its_time(store: Database) {
     assert_eq!(Code::Conflict, again.unwrap_err().code());
 }
 
+/// Checks what a store keeps and for how long; `sql` runs a statement in it and returns the number that was found.
+pub(crate) async fn removes_what_is_past_its_time(
+    mut store: Database,
+    sql: impl AsyncFn(&str) -> i64,
+) {
+    let old = request("David", "david@example.com");
+    store.store(&old).await.unwrap();
+    store.stack.leave("database-1").await;
+    sql("UPDATE registrations SET expires_at = 1").await;
+    sql("UPDATE outbox SET created_at = 1, status = CASE kind WHEN 'mail' THEN 'failed' ELSE 'sent' END").await;
+    store.stack.add("database-1", "database-service");
+    store.stack.ready("database-1").await;
+    store
+        .store(&request("Eve", "eve@example.com"))
+        .await
+        .unwrap();
+    eventually("nothing of David's registration but the user", async || {
+        let keys = sql("SELECT count(*) FROM registrations").await;
+        let entries = sql("SELECT count(*) FROM outbox").await;
+        ((keys, entries) == (1, 2)).then_some(())
+    })
+    .await;
+    assert_eq!(5, sql("SELECT count(*) FROM users").await);
+    let again = store.store(&request("David", "david@example.com")).await;
+    assert_eq!(Code::Conflict, again.unwrap_err().code());
+}
+
 async fn only_who_has_a_mail_may_put_it_off(store: Database) {
     let first = request("David", "david@example.com");
     store.store(&first).await.unwrap();

@@ -42,7 +42,7 @@ const NOTE_PAUSE: Duration = Duration::from_millis(250);
 const HOLDER_LENGTH: usize = 16;
 /// What one process sends at a time.
 const AT_A_TIME: u32 = 16;
-/// Looks between two times of cleaning up.
+/// Looks between two times of cleaning up; the first look does, so that who is started often does, too.
 const CLEAN_EVERY: u32 = 60;
 
 /// Sends what is left over; clones share it.
@@ -89,7 +89,7 @@ impl<S: Store> Relay<S> {
 
     /// Looks again and again until shutdown is requested; then ends what is being sent, within the grace.
     pub(super) async fn run(&self, shutdown: &Shutdown) {
-        for look in 1_u32.. {
+        for look in 0_u32.. {
             let pause = PAUSE.mul_f64(rand::random_range(0.5..1.5));
             tokio::select! {
                 () = shutdown.requested() => break,

@@ -61,10 +61,12 @@ async fn register(
             return Ok(response);
         }
         Err(status) if status.code() == Code::DeadlineExceeded => unknown_outcome().into_response(),
-        Err(status) if status.is_retryable() => status.into_response(),
+        Err(status) if status.is_retryable() || status.code() == Code::Internal => {
+            status.into_response()
+        }
         Err(status) => return Err(status),
     };
-    // Whoever sent no key may repeat the request with the one that it had.
+    // It may have happened: whoever sent no key may repeat the request with the one that it had.
     if let Some(made) = made {
         response.headers_mut().insert(key::IDEMPOTENCY_KEY, made);
     }
