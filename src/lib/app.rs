@@ -7,6 +7,7 @@ pub mod api;
 pub(crate) mod config;
 pub(crate) mod database;
 pub(crate) mod gateway;
+mod note;
 pub(crate) mod notification;
 pub(crate) mod process;
 pub(crate) mod user;

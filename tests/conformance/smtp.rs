@@ -246,6 +246,28 @@ async fn a_mail_whose_acceptance_was_lost_comes_twice_with_one_message_id() {
     assert_eq!(id(&accepted[0]), id(&accepted[1]));
 }
 
+#[tokio::test]
+async fn a_caller_that_dies_while_the_mail_is_sent_costs_no_second_mail() {
+    let mails = Mails::start(&[]).await;
+    let stack = stack(&format!("smtp://127.0.0.1:{}", mails.port), &[]).await;
+    let killing = async {
+        eventually("the commit", async || {
+            (stack.get("/user/4").await.status == 200).then_some(())
+        })
+        .await;
+        // The mail takes a second and a half.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stack.processes["user-service"].signal(rustix::process::Signal::KILL);
+    };
+    // Whatever the client hears.
+    let _ = tokio::join!(stack.register("Zoë", "slow@example.com"), killing);
+    eventually("the note of the mail", async || {
+        (outbox(&stack, &["--json"]).await["pending"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(1, taken(&mails, "slow@example.com"));
+}
+
 /// lettre's async transport gives a connection that was given up on back to its pool, where the next mail
 /// takes the answers to the last for its own: <https://github.com/lettre/lettre/issues/1027> and its kin.
 #[tokio::test]

@@ -108,11 +108,14 @@ async fn a_stolen_notification_key_reads_no_traffic_of_others() {
 }
 
 #[tokio::test]
-async fn a_stolen_notification_key_calls_nobody_and_answers_in_nobodys_place() {
+async fn a_stolen_notification_key_notes_mails_and_calls_nothing_else_and_answers_in_nobodys_place()
+{
     let nats = Server::start_secured().await;
     let mut thief = Thief::with_key_of("notification", &nats).await;
     for subject in [
         "svc.database.get_user",
+        "svc.database.create_user",
+        "svc.database.list_outbox",
         "svc.user.register_user",
         "svc.notification.send_welcome_email",
         "inst.database.d1.get_user",
@@ -130,6 +133,8 @@ async fn a_stolen_notification_key_calls_nobody_and_answers_in_nobodys_place() {
     for allowed in [
         "_INBOX.user.notification.u1.00000000000000ff",
         "gate.user.u1.00ff",
+        "svc.database.settle_mail",
+        "inst.database.d1._ping",
     ] {
         thief.nats.publish(allowed, "{}".into()).await.unwrap();
     }

@@ -19,8 +19,14 @@ use opentelemetry::KeyValue;
 use tokio::time::timeout;
 
 use super::{
-    api::notification::{MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest},
+    api::{
+        notification::{
+            MailStatus, Mailed, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
+        },
+        outbox::SettleMailRequest,
+    },
     config::{self, state},
+    note::note,
     process::{Latency, Process},
 };
 use crate::{Client, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
@@ -28,8 +34,8 @@ use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
 
-/// Time for the answer that a mail is still under way.
-const ANSWER_TIME: Duration = Duration::from_millis(100);
+/// Time for the note that a mail is sent, also where the connection is lost for a moment, and for the answer.
+const NOTE_TIME: Duration = Duration::from_secs(2);
 /// What sending a mail took in the application that this one answers.
 const SIMULATED_SEND: Duration = Duration::from_millis(150);
 
@@ -83,11 +89,7 @@ struct Sender<M> {
 
 impl<M: Mailer> Sender<M> {
     /// Does all that can be done before the point of no return, then asks the gate.
-    async fn welcome(
-        &self,
-        ctx: &Ctx,
-        request: SendWelcomeEmailRequest,
-    ) -> Result<Notification, Status> {
+    async fn welcome(&self, ctx: &Ctx, request: SendWelcomeEmailRequest) -> Result<Mailed, Status> {
         let greeting = format!("Welcome {}! Thanks for joining our service.", request.name);
         let id = Id::parse(&request.registration_id)?;
         let mail = self.compose(&id, &request, greeting.clone())?;
@@ -107,11 +109,30 @@ impl<M: Mailer> Sender<M> {
             },
             None => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
-        Ok(Notification {
-            status,
-            message,
-            recipient: request.email,
+        let is_noted = self.note(ctx, &request, status);
+        Ok(Mailed {
+            notification: Notification {
+                status,
+                message,
+                recipient: request.email,
+            },
+            is_noted,
         })
+    }
+
+    /// Notes that a mail is sent, or never will be; whoever else may send it must know, whatever becomes of the caller.
+    fn note(&self, ctx: &Ctx, request: &SendWelcomeEmailRequest, status: MailStatus) -> bool {
+        let outcome = status.outcome().filter(|_| status != MailStatus::Aborted);
+        let (Some(outcome), Some(holder)) = (outcome, request.holder.clone()) else {
+            return false;
+        };
+        let settled = SettleMailRequest {
+            registration_id: request.registration_id.clone(),
+            holder,
+            outcome,
+        };
+        note(ctx, &self.client, settled);
+        true
     }
 
     /// Asks the gate, if there is one, and returns until when the mail may be sent: from then on somebody else may.
@@ -135,8 +156,7 @@ impl<M: Mailer> Sender<M> {
                 return None;
             }
         }
-        // The answer must reach who called before its time is up.
-        let until = until.checked_sub(ANSWER_TIME)?;
+        let until = until.checked_sub(NOTE_TIME)?;
         (until.saturating_duration_since(Instant::now()) > self.patience).then_some(until)
     }
 

@@ -13,11 +13,14 @@ use super::{
     mail_server::Mail,
 };
 
-/// Seconds that a mail may take from the mail server's acceptance to its note, or from the end of a lock that keeps it
-/// from being noted, and a fault to be felt: what fails meanwhile may cost a second mail.
+/// Seconds from the mail server's acceptance until the note of it is made, at most; or from the end of a lock that
+/// keeps it from being made.
 const NOTED_AFTER: f64 = 2.0;
-const FELT_FOR: f64 = 2.0;
-/// Why a mail may be there twice, if nothing that failed explains it.
+/// Seconds that the mail server may still take for a mail whose sender has died, by its moods.
+const TAKEN_AFTER: f64 = 4.0;
+/// Seconds around the death of the mail server in which it may have taken a mail and not said so.
+const AROUND_DEATH: f64 = 0.5;
+/// What explains a second mail when nothing has failed.
 const LOST_250: &str = "250 lost";
 
 /// A row of `users`, with the states of the outbox.
@@ -51,6 +54,8 @@ impl Event {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
+    /// The service of the process that it hit, if it hit one.
+    pub(crate) service: &'static str,
     pub(crate) from: f64,
     pub(crate) to: f64,
 }
@@ -197,16 +202,23 @@ impl Books {
         doubled
     }
 
-    /// What kept the note of a mail from being made, if anything.
+    /// What explains that a mail went out again, if anything: nobody was told that it was taken, or who was told died or
+    /// slept before it had noted that. Other processes may die, and connections may break, without a second mail.
     fn excuse(&self, mail: &Mail) -> Option<&'static str> {
         if mail.silent {
             return Some(LOST_250);
         }
         let noted = self.noted(mail);
-        let met = self.faults.iter().filter(|fault| {
-            fault.kind != Kind::Lock && fault.from <= noted && fault.to + FELT_FOR >= mail.at
+        let excuse = self.faults.iter().find(|fault| match fault.kind {
+            Kind::MailAway => (fault.from - mail.at).abs() < AROUND_DEATH,
+            Kind::Kill | Kind::LongPause => {
+                fault.service == "notification-service"
+                    && fault.from <= noted
+                    && fault.to + TAKEN_AFTER >= mail.at
+            }
+            Kind::Pause | Kind::Cut | Kind::Silence | Kind::Lock => false,
         });
-        met.map(|fault| fault.kind).min().map(Kind::name)
+        excuse.map(|fault| fault.kind.name())
     }
 
     /// When it should have been noted that a mail was accepted.

@@ -80,9 +80,16 @@ pub(crate) struct Trouble {
     pub(super) gateways: Gateways,
     /// Those that are not behind the proxy.
     direct: BTreeMap<&'static str, Vec<String>>,
-    /// Who sleeps beyond the lease of what it holds, and since and until when.
-    asleep: Option<(String, f64, f64)>,
+    asleep: Option<Asleep>,
     sleeps: bool,
+}
+
+/// Who sleeps beyond the lease of what it holds, since when, and until when.
+struct Asleep {
+    name: String,
+    service: &'static str,
+    from: f64,
+    to: f64,
 }
 
 impl Trouble {
@@ -146,7 +153,7 @@ impl Trouble {
     }
 
     async fn fault(&mut self, random: &mut StdRng, store: &impl Store) {
-        if self.asleep.as_ref().is_some_and(|(.., to)| *to < now()) {
+        if self.asleep.as_ref().is_some_and(|asleep| asleep.to < now()) {
             self.wake();
         }
         let kind = *KINDS.choose(random).unwrap();
@@ -188,17 +195,21 @@ impl Trouble {
                 self.mail_server.come_back().await;
             }
         }
-        self.note(kind, from);
+        self.note(kind, service, from);
     }
 
-    fn note(&mut self, kind: Kind, from: f64) {
-        let to = now();
-        self.faults.push(Fault { kind, from, to });
+    fn note(&mut self, kind: Kind, service: &'static str, from: f64) {
+        self.faults.push(Fault {
+            kind,
+            service,
+            from,
+            to: now(),
+        });
     }
 
     /// One of a service's processes that is awake; a gateway, if none is.
     fn pick(&self, service: &str, random: &mut StdRng) -> String {
-        let asleep = self.asleep.as_ref().map(|(name, ..)| name);
+        let asleep = self.asleep.as_ref().map(|asleep| &asleep.name);
         let awake = |service| {
             let names = self.direct[service].iter();
             names
@@ -222,21 +233,27 @@ impl Trouble {
         self.bench.signal(&name, Signal::STOP);
         let from = now();
         let to = from + milliseconds(random, 16_000..20_000).as_secs_f64();
-        self.asleep = Some((name, from, to));
+        self.asleep = Some(Asleep {
+            name,
+            service,
+            from,
+            to,
+        });
     }
 
     fn wake(&mut self) {
-        if let Some((name, from, _)) = self.asleep.take() {
-            self.bench.signal(&name, Signal::CONT);
-            self.note(Kind::LongPause, from);
+        if let Some(asleep) = self.asleep.take() {
+            self.bench.signal(&asleep.name, Signal::CONT);
+            self.note(Kind::LongPause, asleep.service, asleep.from);
         }
     }
 
     /// Ends what still lasts, and returns what there was.
     pub(crate) async fn end(&mut self) -> String {
         self.network.heal();
-        if let Some((.., to)) = self.asleep {
-            tokio::time::sleep(Duration::from_secs_f64((to - now()).max(0.0))).await;
+        if let Some(asleep) = &self.asleep {
+            let left = (asleep.to - now()).max(0.0);
+            tokio::time::sleep(Duration::from_secs_f64(left)).await;
             self.wake();
         }
         let mut counts = BTreeMap::<Kind, usize>::new();

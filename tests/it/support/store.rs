@@ -16,7 +16,8 @@ use nats_serve::{
         Key, User,
         database::{CreateUser, CreateUserRequest, Created, GetUser, GetUserRequest, UserRecord},
         notification::{
-            MailStatus, NOTIFICATION, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
+            MailStatus, Mailed, NOTIFICATION, Notification, SendWelcomeEmail,
+            SendWelcomeEmailRequest,
         },
         outbox::{
             Delivery, Entry, Kind, ListOutbox, ListOutboxRequest, Outcome, RetryOutbox,
@@ -146,13 +147,18 @@ impl Database {
                         .unwrap()
                         .entry(request.email.clone())
                         .or_default() += 1;
-                    Ok(Notification {
+                    let notification = Notification {
                         status: match refused {
                             true => MailStatus::Failed,
                             false => MailStatus::Sent,
                         },
                         message: String::new(),
                         recipient: request.email,
+                    };
+                    // As an older one answers: it leaves the note to its caller.
+                    Ok(Mailed {
+                        notification,
+                        is_noted: false,
                     })
                 }
             },

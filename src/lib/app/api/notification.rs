@@ -29,6 +29,10 @@ pub struct SendWelcomeEmailRequest {
     pub name: String,
     /// Where to.
     pub email: String,
+    /// Who has the mail's lease. Whoever sends the mail notes in this name that it is sent, or never will be; where it
+    /// is `None`, the caller does.
+    #[serde(default)]
+    pub holder: Option<String>,
     /// Who says whether the user exists by now; `None` if it does.
     pub gate: Option<GateAddress>,
     /// How long to wait at the gate, in milliseconds.
@@ -47,6 +51,17 @@ pub struct Notification {
     pub recipient: String,
 }
 
+/// What became of a mail, and who notes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailed {
+    /// How it went.
+    #[serde(flatten)]
+    pub notification: Notification,
+    /// Whether the one who sent it notes that; else the caller does.
+    #[serde(default)]
+    pub is_noted: bool,
+}
+
 /// Where a mail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,22 +76,30 @@ pub enum MailStatus {
     Aborted,
 }
 
+impl MailStatus {
+    /// What there is to note; `None` if nobody knows.
+    pub(crate) const fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Sent => Some(Outcome::Sent),
+            Self::Failed => Some(Outcome::Failed),
+            Self::Aborted => Some(Outcome::Later),
+            Self::Queued => None,
+        }
+    }
+}
+
 impl Operation for SendWelcomeEmail {
     const SERVICE: Service = NOTIFICATION;
     const NAME: &'static str = "send_welcome_email";
     type Request = SendWelcomeEmailRequest;
-    type Reply = Notification;
+    type Reply = Mailed;
 }
 
-/// Reads what became of a mail; `None` if nobody knows whether it was sent.
-pub(crate) fn outcome_of(sent: &Result<Notification, Status>) -> Option<Outcome> {
+/// Reads what the caller has to note of a mail: nothing where nobody knows whether it was sent, or another notes it.
+pub(crate) fn left_to_note(sent: &Result<Mailed, Status>) -> Option<Outcome> {
     match sent {
-        Ok(notification) => match notification.status {
-            MailStatus::Sent => Some(Outcome::Sent),
-            MailStatus::Failed => Some(Outcome::Failed),
-            MailStatus::Aborted => Some(Outcome::Later),
-            MailStatus::Queued => None,
-        },
+        Ok(mailed) if mailed.is_noted => None,
+        Ok(mailed) => mailed.notification.status.outcome(),
         // It can't be written, now or ever.
         Err(status) if status.code() == Code::Invalid => Some(Outcome::Failed),
         Err(status) => match status.unanswered() {

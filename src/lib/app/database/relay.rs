@@ -24,7 +24,7 @@ use crate::{
     app::{
         api::{
             database::Created,
-            notification::{SendWelcomeEmail, SendWelcomeEmailRequest, outcome_of},
+            notification::{SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note},
             outbox::{Kind, LEASE, Outcome, REGISTERED},
         },
         process::Process,
@@ -178,7 +178,7 @@ impl<S: Store> Relay<S> {
 
     async fn send(&self, taken: &Taken, holder: &str) {
         let outcome = match taken.kind {
-            Kind::Mail => self.mail(taken).await,
+            Kind::Mail => self.mail(taken, holder).await,
             Kind::Event => Some(self.event(taken).await),
         };
         let Some(outcome) = outcome else { return };
@@ -209,22 +209,23 @@ impl<S: Store> Relay<S> {
         }
     }
 
-    /// Has a mail sent; `None` if nobody knows whether it was, and its lease has to run out.
-    async fn mail(&self, taken: &Taken) -> Option<Outcome> {
+    /// Has a mail sent; `None` if whoever sent it notes that, or nobody knows, and its lease has to run out.
+    async fn mail(&self, taken: &Taken, holder: &str) -> Option<Outcome> {
         let request = SendWelcomeEmailRequest {
             registration_id: taken.registration_id.clone(),
             name: taken.user.name.clone(),
             email: taken.user.email.clone(),
+            holder: Some(holder.to_owned()),
             gate: None,
             gate_wait_ms: 0,
         };
         let sent = self.client.call::<SendWelcomeEmail>(&request).await;
-        let outcome = outcome_of(&sent);
-        spans::event(
-            "mail_tried",
-            vec![KeyValue::new("outcome", format!("{outcome:?}"))],
-        );
-        outcome
+        let became = match &sent {
+            Ok(mailed) => format!("{:?}", mailed.notification.status),
+            Err(status) => status.code().to_string(),
+        };
+        spans::event("mail_tried", vec![KeyValue::new("outcome", became)]);
+        left_to_note(&sent)
     }
 
     async fn event(&self, taken: &Taken) -> Outcome {

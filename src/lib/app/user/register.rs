@@ -2,31 +2,31 @@
 //!
 //! Both calls start together. The mail is prepared and then waits at a gate for the commit; it goes out
 //! only after the database has said yes, and only for as long as this registration holds the mail's lease, which
-//! the database has written with the user. A gate that is not answered is closed. What became of the mail is noted
-//! in the database; where that is lost, the lease ends and the database's relay sends the mail.
+//! the database has written with the user. A gate that is not answered is closed. Whoever sends the mail notes in the
+//! database that it is sent; where that is lost, the lease ends and the database's relay sends the mail.
 
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     Client, Ctx, Status,
-    app::api::{
-        User,
-        database::{CreateUser, CreateUserRequest, Created},
-        notification::{
-            MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest, outcome_of,
+    app::{
+        api::{
+            User,
+            database::{CreateUser, CreateUserRequest, Created},
+            notification::{
+                MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note,
+            },
+            outbox::{Delivery, LEASE, Outcome, SettleMailRequest},
+            user::{RegisterUserRequest, Registration},
         },
-        outbox::{Delivery, LEASE, Outcome, SettleMail, SettleMailRequest},
-        user::{RegisterUserRequest, Registration},
+        note::note,
     },
     client::Gate,
     instance::random_token,
-    telemetry::{spans, unrecorded},
+    telemetry::spans,
     with_deadline,
 };
 
@@ -34,10 +34,6 @@ use super::validate;
 
 /// 36^16 names: no two who attempt the same registration ever share one.
 const HOLDER_LENGTH: usize = 16;
-
-/// One try to note what became of a mail, and the pause before the next.
-const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
-const NOTE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Registers users.
 #[derive(Debug)]
@@ -98,7 +94,7 @@ impl Registrar {
         Ok(registration(created, notification, &registration_id))
     }
 
-    /// Has the mail sent, and notes what became of it. Returns what there is to tell about it.
+    /// Has the mail sent, and notes what the one who sends it does not. Returns what there is to tell about it.
     fn mail(
         &self,
         ctx: &Ctx,
@@ -117,6 +113,7 @@ impl Registrar {
             registration_id: request.registration_id.clone(),
             name: request.name.clone(),
             email: request.email.clone(),
+            holder: Some(holder.to_owned()),
             gate: Some(gate.address()),
             gate_wait_ms: u64::try_from(ctx.remaining().as_millis()).unwrap_or(u64::MAX),
         };
@@ -130,35 +127,13 @@ impl Registrar {
             let (sent, gate) = tokio::join!(client.call::<SendWelcomeEmail>(&request), deciding);
             // It was open for as long as somebody might ask; where it never was there is nothing to note.
             drop(gate?);
-            let outcome = outcome_of(&sent);
-            if let Some(outcome) = outcome {
-                spans::event(
-                    "mail_noted",
-                    vec![KeyValue::new("outcome", format!("{outcome:?}"))],
-                );
-                let settled = SettleMailRequest { outcome, ..settled };
-                ctx.spawn(note(client, settled));
+            if let Some(outcome) = left_to_note(&sent) {
+                note(&ctx, &client, SettleMailRequest { outcome, ..settled });
             }
-            let is_told = matches!(outcome, Some(Outcome::Sent | Outcome::Failed));
-            sent.ok().filter(|_| is_told)
+            let told = sent.ok()?.notification;
+            let is_final = matches!(told.status, MailStatus::Sent | MailStatus::Failed);
+            is_final.then_some(told)
         }
-    }
-}
-
-/// Notes what became of a mail, and tries again where the database is away: when the lease is over, the relay
-/// sends what nobody has noted.
-async fn note(client: Client, settled: SettleMailRequest) {
-    let until = Instant::now() + LEASE;
-    let noted = loop {
-        let one_try = Instant::now() + NOTE_TIMEOUT;
-        let noting = client.call::<SettleMail>(&settled);
-        match with_deadline(one_try, unrecorded(noting)).await {
-            Err(_) if Instant::now() < until => sleep(NOTE_PAUSE).await,
-            noted => break noted,
-        }
-    };
-    if let Err(status) = noted {
-        tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
     }
 }
 

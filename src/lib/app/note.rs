@@ -1,0 +1,43 @@
+//! The note of what became of a mail, which ends its lease.
+//!
+//! Whoever has sent a mail makes it, the notification service: that its caller dies, or hears of nothing, costs no
+//! second mail then. What could not be sent its caller notes, so that the next try need not wait for the lease.
+
+use std::time::{Duration, Instant};
+
+use opentelemetry::KeyValue;
+use tokio::time::sleep;
+
+use super::api::outbox::{LEASE, SettleMail, SettleMailRequest};
+use crate::{
+    Client, Ctx,
+    telemetry::{spans, unrecorded},
+    with_deadline,
+};
+
+/// One try, and the pause before the next.
+const ONE_TRY: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Notes it in a task of its own, of which the current span tells.
+pub(super) fn note(ctx: &Ctx, client: &Client, settled: SettleMailRequest) {
+    let outcome = format!("{:?}", settled.outcome);
+    spans::event("mail_noted", vec![KeyValue::new("outcome", outcome)]);
+    ctx.spawn(settle(client.clone(), settled));
+}
+
+/// Tries again where the database is away: when the lease is over, the relay sends what nobody has noted.
+async fn settle(client: Client, settled: SettleMailRequest) {
+    let until = Instant::now() + LEASE;
+    let noted = loop {
+        let one_try = Instant::now() + ONE_TRY;
+        let noting = client.call::<SettleMail>(&settled);
+        match with_deadline(one_try, unrecorded(noting)).await {
+            Err(_) if Instant::now() < until => sleep(PAUSE).await,
+            noted => break noted,
+        }
+    };
+    if let Err(status) = noted {
+        tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
+    }
+}
