@@ -148,6 +148,7 @@ struct Shared {
     peers: Peers,
     gates: OnceCell<Gates>,
     _inbox_task: AbortOnDropHandle<()>,
+    _looking: AbortOnDropHandle<()>,
 }
 
 impl Client {
@@ -170,6 +171,7 @@ impl Client {
             server,
             connected,
             refused,
+            looking,
         } = Connection::open(instance, &options, &inbox, &trouble, &health).await?;
         let replies = nats
             .subscribe(inbox.subject())
@@ -190,6 +192,7 @@ impl Client {
                 peers: Peers::default(),
                 gates: OnceCell::new(),
                 _inbox_task: AbortOnDropHandle::new(receiving),
+                _looking: looking,
             }),
         })
     }

@@ -99,6 +99,41 @@ async fn a_silent_replica_costs_an_attempt_and_is_then_avoided() {
 }
 
 #[tokio::test]
+async fn a_replica_that_was_preferred_and_falls_silent_is_left_for_the_group() {
+    let nats = Server::start().await;
+    let client = connect_with(CALLER, &nats, Duration::from_secs(3)).await;
+    let mute = Mute::join(&nats, "nap", None).await;
+    let silence = client.call::<Nap>(&0).await.unwrap_err();
+    assert_eq!(Some(Unanswered::TimedOut), silence.unanswered());
+    drop(mute);
+
+    // Another shows that it lives, and is preferred from then on. It freezes.
+    let other = async_nats::connect(nats.url()).await.unwrap();
+    let _own = other.subscribe("inst.echo.other.*").await.unwrap();
+    let group = other.queue_subscribe("svc.echo.nap", "echo".into()).await;
+    let mut requests = group.unwrap();
+    other.flush().await.unwrap();
+    let answering = async {
+        let request = requests.next().await.unwrap();
+        requests.unsubscribe().await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("replica", "other");
+        let to = request.reply.unwrap();
+        other
+            .publish_with_headers(to, headers, "0".into())
+            .await
+            .unwrap();
+        other.flush().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(client.call::<Nap>(&0), answering);
+    assert_eq!(0, answer.unwrap());
+
+    let echo = Running::start(&nats).await;
+    assert_eq!(0, client.call::<Nap>(&0).await.unwrap());
+    assert_eq!(1, echo.begun());
+}
+
+#[tokio::test]
 async fn silence_is_repeated_only_where_that_is_safe() {
     let nats = Server::start().await;
     let client = connect_with(CALLER, &nats, Duration::from_secs(3)).await;

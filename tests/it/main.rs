@@ -10,12 +10,14 @@ mod support;
 
 mod application;
 mod attempts;
+mod edge;
 mod example;
 mod forbidden;
 mod gates;
 mod health;
 mod keys;
 mod leaving;
+mod lost_events;
 mod permissions;
 mod problems;
 mod refusals;

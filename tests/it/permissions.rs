@@ -127,6 +127,7 @@ async fn a_stolen_notification_key_notes_mails_and_calls_nothing_else_and_answer
         "_INBOX.gateway.user.g1.00000000000000ff",
         "_INBOX.notification.user.n1.00000000000000ff",
         "_INBOX.user.00000000000000ff",
+        "_INBOX.tools.database.t1.00000000000000ff",
     ] {
         thief.cant_publish(subject).await;
     }

@@ -125,7 +125,9 @@ impl Attempt<'_> {
                     return Event::Deadline;
                 }
                 match self.accepted.clone() {
-                    Some(_) if self.client.shared.trouble.may_not_ping() => self.alive(),
+                    Some(_) if self.client.shared.trouble.may_not_ping(self.names.service) => {
+                        self.alive()
+                    }
                     Some(id) if !self.asked => self.ask(&id).await,
                     _ => return Event::Silent,
                 }

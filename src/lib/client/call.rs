@@ -152,9 +152,9 @@ impl Client {
                 call.deadline,
             );
             let mut sent = sent.await?;
-            let steered = target.is_some();
             match (
-                call.result(&mut sent, attempt, pause, steered).await,
+                call.result(&mut sent, attempt, pause, target.as_deref())
+                    .await,
                 target,
             ) {
                 (None, Some(id)) => {
@@ -240,7 +240,7 @@ impl Call<'_> {
         attempt: &mut Attempt<'_>,
         number: u32,
         pause: Duration,
-        steered: bool,
+        target: Option<&str>,
     ) -> Option<Outcome> {
         let idempotent = self.names.idempotent;
         let service = self.names.service.name();
@@ -250,7 +250,10 @@ impl Call<'_> {
                 Event::NoResponders => return None,
                 Event::Deadline => break Failure::deadline(self.names),
                 Event::Silent => {
-                    self.peer.went_silent(attempt.silent_since());
+                    match target {
+                        Some(id) => self.peer.forget(id),
+                        None => self.peer.went_silent(attempt.silent_since()),
+                    }
                     if let Some(id) = attempt.accepted_by() {
                         self.peer.forget(id);
                     }
@@ -272,7 +275,7 @@ impl Call<'_> {
                     let words = "the connection to NATS was lost during the call";
                     break Failure::unavailable(Unanswered::Disconnected, idempotent, words);
                 }
-                Event::Forbidden if steered => return None,
+                Event::Forbidden if target.is_some() => return None,
                 Event::Forbidden => {
                     let words = format!("NATS does not permit calls to {service}");
                     let status = Status::new(Code::Internal, words);

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{
+    ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
+    connection::State,
+};
 use rand::Rng;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, Inbox, Nkey, Options, Trouble};
 use crate::{Health, Instance, Service, health, telemetry::spans};
@@ -23,6 +27,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// this many messages of 20 bytes, and a replica's loop then takes all that there is.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const READ_BUFFER: u16 = 8 * 1024;
+/// How often it is looked whether events were missed: the library drops them when 128 wait to be noted.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
@@ -31,6 +37,7 @@ pub(super) struct Connection {
     pub(super) server: spans::Server,
     pub(super) connected: watch::Receiver<bool>,
     pub(super) refused: Arc<AtomicBool>,
+    pub(super) looking: AbortOnDropHandle<()>,
 }
 
 impl Connection {
@@ -60,6 +67,7 @@ impl Connection {
             complained: AtomicBool::new(false),
             refused: Arc::clone(&refused),
         });
+        let noting = Arc::clone(&events);
         let nats = credentials(options.nkey.as_ref())
             .name(format!("{}-{}", instance.service().name(), instance.id()))
             .custom_inbox_prefix(format!("_INBOX.{}", instance.service().subject()))
@@ -69,18 +77,38 @@ impl Connection {
             .read_buffer_capacity(READ_BUFFER)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                let events = Arc::clone(&events);
+                let events = Arc::clone(&noting);
                 async move { events.note(&event) }
             })
             .connect(servers)
             .await
             .map_err(Error::Connect)?;
+        let looking = AbortOnDropHandle::new(tokio::spawn(look(nats.clone(), events)));
         Ok(Self {
             nats,
             server: server.unwrap_or_default(),
             connected,
             refused,
+            looking,
         })
+    }
+}
+
+/// Notes what an event that was dropped would have: each time that two looks in a row find another state than the one
+/// that was noted.
+async fn look(nats: async_nats::Client, events: Arc<Events>) {
+    let mut was_missed = false;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let is_up = nats.connection_state() == State::Connected;
+        let is_missed = is_up != *events.up.borrow();
+        if is_missed && was_missed {
+            events.note(match is_up {
+                true => &Event::Connected,
+                false => &Event::Disconnected,
+            });
+        }
+        was_missed = is_missed;
     }
 }
 

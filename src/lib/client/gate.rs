@@ -117,11 +117,11 @@ impl Client {
     /// Returns `unavailable` when the gates' subject can't be subscribed before the deadline of the request
     /// that is being handled.
     pub async fn open_gate(&self) -> Result<Gate, Status> {
-        let gates = self
-            .shared
-            .gates
-            .get_or_try_init(|| self.keep_gates())
-            .await?;
+        // Who comes while another keeps the gates for the first time waits no longer than he has patience himself.
+        let gates = self.shared.gates.get_or_try_init(|| self.keep_gates());
+        let gates = timeout(self.patience(), gates).await.unwrap_or_else(|_| {
+            Err(Status::unavailable("NATS did not confirm the gate in time"))
+        })?;
         let token = rand::rng().random();
         lock(&gates.kept).insert(token, State::Undecided(Vec::new()));
         Ok(Gate {

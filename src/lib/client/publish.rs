@@ -5,7 +5,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use opentelemetry::{Context, trace::TraceContextExt};
 
-use super::{Client, RoundTrip, inbox::Sent};
+use super::{
+    Client, RoundTrip,
+    inbox::{Sent, Sign},
+};
 use crate::{Code, Status, telemetry::propagation::traceparent};
 
 impl Client {
@@ -19,9 +22,10 @@ impl Client {
     ///
     /// Returns `unavailable` when NATS is not connected, or does not confirm within the deadline of the request
     /// that is being handled; then it may have been published or not. Returns `internal` when NATS's permissions refuse
-    /// it.
+    /// it; on a runtime of several threads that may be found out too late to be returned, and is logged all the same.
     pub async fn publish(&self, subject: &str, id: &str, payload: Bytes) -> Result<(), Status> {
         let lost = || Status::unavailable("NATS is not connected");
+        let unconfirmed = || Status::unavailable("NATS did not confirm an event in time");
         if !self.is_connected() {
             return Err(lost());
         }
@@ -42,14 +46,16 @@ impl Client {
             // The refusal is read by another task than the confirmation.
             tokio::task::yield_now().await;
             match confirmed {
-                RoundTrip::Back if refusal.sign().now_or_never().is_some() => Err(Status::new(
-                    Code::Internal,
-                    "NATS does not permit this event",
-                )),
-                RoundTrip::Back => Ok(()),
-                RoundTrip::Lost | RoundTrip::Silent => {
-                    Err(Status::unavailable("NATS did not confirm an event in time"))
-                }
+                RoundTrip::Back => match refusal.sign().now_or_never() {
+                    Some(Some(Sign::Forbidden)) => Err(Status::new(
+                        Code::Internal,
+                        "NATS does not permit this event",
+                    )),
+                    // The connection was lost in between: what was confirmed was a later one.
+                    Some(None) => Err(unconfirmed()),
+                    Some(Some(Sign::Message(_))) | None => Ok(()),
+                },
+                RoundTrip::Lost | RoundTrip::Silent => Err(unconfirmed()),
             }
         };
         tokio::time::timeout(self.patience(), publishing)

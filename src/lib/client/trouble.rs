@@ -12,10 +12,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    attempt::PING,
     inbox::Inbox,
     violation::{self, Violation},
 };
-use crate::{Health, health, pace::Pace};
+use crate::{Health, Service, health, pace::Pace};
 
 /// A reply subject that is longer is nobody's: each token of ours has 32 characters at most.
 const LONGEST_INBOX: usize = 256;
@@ -33,6 +34,8 @@ pub(super) struct Trouble {
     answers_logged: Pace,
     strays_logged: Pace,
     unsent_logged: Pace,
+    /// Of subjects that are not remembered.
+    forbidden_logged: Pace,
 }
 
 impl Trouble {
@@ -45,6 +48,7 @@ impl Trouble {
             answers_logged: Pace::default(),
             strays_logged: Pace::default(),
             unsent_logged: Pace::default(),
+            forbidden_logged: Pace::default(),
         }
     }
 
@@ -58,8 +62,8 @@ impl Trouble {
             Some(Violation::Publish(subject)) if inbox.is_answered_at(subject) => {
                 self.forbid_publishing("where it answers");
             }
-            Some(Violation::Publish(subject)) if is_ping(subject) => {
-                self.forbidden().ping = Some(Instant::now());
+            Some(Violation::Publish(subject)) if pinged(subject).is_some() => {
+                self.forbid_pinging(pinged(subject).unwrap_or_default());
                 self.forbid_publishing(subject);
             }
             // A reply subject is the asker's choice: it says nothing about us.
@@ -118,10 +122,15 @@ impl Trouble {
         let what = format!("publishing to {to}");
         let now = Instant::now();
         let before = forbidden.publishing.get(&what).copied();
-        if before.is_none_or(|before| now >= before + REFUSAL_COUNTS) {
+        let is_remembered = before.is_some() || forbidden.publishing.len() < MAX_FORBIDDEN;
+        let is_news = match before {
+            Some(before) => now >= before + REFUSAL_COUNTS,
+            None => is_remembered || self.forbidden_logged.is_due(),
+        };
+        if is_news {
             complain(&what);
         }
-        if before.is_some() || forbidden.publishing.len() < MAX_FORBIDDEN {
+        if is_remembered {
             forbidden.publishing.insert(what.clone(), now);
         }
         if forbidden.subscription.is_none() {
@@ -134,18 +143,29 @@ impl Trouble {
     /// Forgets refusals: a new connection may have other permissions.
     pub(super) fn connected(&self) {
         let mut forbidden = self.forbidden();
-        forbidden.ping = None;
+        forbidden.pings.clear();
         if forbidden.first().is_some() {
             *forbidden = Forbidden::default();
             self.health.pass(health::PERMISSIONS, "nothing refused");
         }
     }
 
-    /// Tells whether NATS lets no question through whether an instance lives: then its silence means nothing. After a
-    /// while one is tried again.
-    pub(super) fn may_not_ping(&self) -> bool {
-        let refused = self.forbidden().ping;
-        refused.is_some_and(|at| Instant::now() < at + REFUSAL_COUNTS)
+    fn forbid_pinging(&self, service: &str) {
+        let mut forbidden = self.forbidden();
+        let now = Instant::now();
+        match forbidden.pings.iter_mut().find(|(of, _)| of == service) {
+            Some((_, last)) => *last = now,
+            None => forbidden.pings.push((service.to_owned(), now)),
+        }
+    }
+
+    /// Tells whether NATS lets no question through whether an instance of a service lives: then its silence means
+    /// nothing. After a while one is tried again.
+    pub(super) fn may_not_ping(&self, service: Service) -> bool {
+        let forbidden = self.forbidden();
+        let mut pings = forbidden.pings.iter();
+        let refused = pings.find(|(of, _)| of == service.subject());
+        refused.is_some_and(|(_, at)| Instant::now() < *at + REFUSAL_COUNTS)
     }
 
     /// Returns what is forbidden, if anything that this process needs.
@@ -184,8 +204,8 @@ struct Forbidden {
     subscription: Option<String>,
     /// And when last.
     publishing: BTreeMap<String, Instant>,
-    /// When last a ping was.
-    ping: Option<Instant>,
+    /// When last a ping was, by the service that it was for: one that is called.
+    pings: Vec<(String, Instant)>,
 }
 
 impl Forbidden {
@@ -194,10 +214,13 @@ impl Forbidden {
     }
 }
 
-/// `inst.<service>.<instance>._ping`
-fn is_ping(subject: &str) -> bool {
+/// Returns the service of `inst.<service>.<instance>._ping`.
+fn pinged(subject: &str) -> Option<&str> {
     let tokens: Vec<&str> = subject.split('.').collect();
-    tokens.len() == 4 && tokens[0] == "inst" && tokens[3] == "_ping"
+    match tokens[..] {
+        ["inst", service, _, PING] => Some(service),
+        _ => None,
+    }
 }
 
 fn complain(what: &str) {

@@ -1,6 +1,6 @@
 //! The edge of a system: its options, and the order of its layers.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -9,6 +9,7 @@ use super::{Tokens, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
     replica::{Admission, Counters, Limits},
+    telemetry,
 };
 
 /// Whose `traceparent` is continued.
@@ -95,6 +96,7 @@ impl Edge {
     ///
     /// Give it the finished router: routes that are added afterwards have none of this.
     pub fn wrap(&self, router: Router) -> Router {
+        let counters = Arc::clone(&self.shared.counters);
         router
             .method_not_allowed_fallback(async || {
                 Status::new(
@@ -103,10 +105,13 @@ impl Edge {
                 )
             })
             .fallback(async || Status::not_found("there is no such path"))
-            .layer(CatchPanicLayer::custom(|_panic| {
-                // The panic hook has logged where and why.
-                Status::new(Code::Internal, "internal error").into_response()
-            }))
+            .layer(CatchPanicLayer::custom(
+                move |panic: Box<dyn Any + Send>| {
+                    counters.panicked();
+                    telemetry::log_caught_panic(&*panic);
+                    Status::new(Code::Internal, "internal error").into_response()
+                },
+            ))
             .layer(DefaultBodyLimit::max(self.shared.options.max_body))
             .layer(middleware::from_fn_with_state(self.clone(), slot::layer))
             .layer(middleware::from_fn_with_state(self.clone(), root::layer))

@@ -39,7 +39,10 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         let arrived = Instant::now();
         let place = match edge.shared.admission.enter(scope.remaining()).await {
             Ok(place) => place,
-            Err(refused) => return Status::from(refused).into_response(),
+            Err(refused) => {
+                edge.shared.counters.refuse();
+                return Status::from(refused).into_response();
+            }
         };
         spans::waited(&routing, arrived.elapsed());
         let handling = inner(names::REPLICA_HANDLE_REQUEST);

@@ -41,7 +41,7 @@ impl Core {
                     limit,
                     "the reply is larger than NATS takes"
                 );
-                Err(Status::new(Code::TooLarge, "the reply is too large"))
+                Err(Status::new(Code::Internal, "the reply is too large"))
             }
             result => result,
         }
@@ -89,13 +89,21 @@ impl Core {
         self.client.answer(to.clone(), headers, Bytes::new()).await;
     }
 
-    pub(super) async fn reply(&self, to: Option<Subject>, answer: Answer, queue_wait: Duration) {
-        let Some(to) = to else { return };
+    /// Returns whether it went out, or nobody wanted it.
+    pub(super) async fn reply(
+        &self,
+        to: Option<Subject>,
+        answer: Answer,
+        queue_wait: Duration,
+    ) -> bool {
+        let Some(to) = to else { return true };
         let (headers, payload) = answer.encode(&self.head(queue_wait));
         self.note_connection();
-        if !self.client.answer(to, headers, payload).await {
+        let is_sent = self.client.answer(to, headers, payload).await;
+        if !is_sent {
             self.refusals.lose();
         }
+        is_sent
     }
 
     fn head(&self, queue_wait: Duration) -> ReplyHead {

@@ -15,6 +15,9 @@ pub(crate) struct Counters {
     /// 1 + position in [`Code::all`]; 0 for none.
     last_error: AtomicU8,
     nanoseconds: AtomicU64,
+    /// Of an entrance that is not on NATS: turned away for load, and panics of its handlers.
+    refused: AtomicU64,
+    panics: AtomicU64,
 }
 
 /// [`Counters`] at a moment.
@@ -36,6 +39,24 @@ impl Counters {
             self.errors.fetch_add(1, Relaxed);
             self.last_error.store(code as u8 + 1, Relaxed);
         }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
     }
 
     pub(crate) fn read(&self) -> Counted {

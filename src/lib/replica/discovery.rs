@@ -124,6 +124,8 @@ fn statistics(core: &Core) -> Value {
         let mut row = report(name);
         count(&mut row, counters.read());
         row["data"] = load.clone();
+        row["data"]["refused"] = counters.refused().into();
+        row["data"]["panics"] = counters.panics().into();
         row
     });
     operations.chain(reports).collect()

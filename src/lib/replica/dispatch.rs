@@ -233,9 +233,11 @@ impl Core {
         let place = match entered {
             Ok(place) => place,
             Err(refused) => {
-                self.refusals.refuse();
                 let answer = Answer::NotAccepted(refused.into());
-                return self.reply(message.reply, answer, arrived.elapsed()).await;
+                if self.reply(message.reply, answer, arrived.elapsed()).await {
+                    self.refusals.refuse();
+                }
+                return;
             }
         };
         let waited = arrived.elapsed();

@@ -121,6 +121,10 @@ impl Sender {
         });
         let smallest = before.smallest.min(difference);
         if here >= before.since + MAX_LATE_TIME && before.requests >= MIN_REQUESTS {
+            tracing::info!(
+                by_ms = smallest.saturating_sub(self.smallest),
+                "a caller's clock is behind what it was, or all that it sends is held up"
+            );
             *self = Self::new(smallest, here);
             return Duration::ZERO;
         }

@@ -30,7 +30,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Counts a request that is refused for load.
+    /// Counts a request that was refused for load, and told so.
     pub(super) fn refuse(&self) {
         self.refused.fetch_add(1, Relaxed);
     }
@@ -69,8 +69,9 @@ impl Refusals {
 impl Core {
     /// Answers a request `overloaded` without looking at it.
     pub(super) fn turn_away(self: &Arc<Self>, reply: Option<Subject>, handlers: &TaskTracker) {
-        self.refusals.refuse();
-        let Some(reply) = reply else { return };
+        let Some(reply) = reply else {
+            return self.refusals.refuse();
+        };
         let mut waiting = self.refusals.waiting();
         if waiting.len() >= WAITING {
             drop(waiting);
@@ -97,7 +98,9 @@ impl Core {
                 return self.refusals.lose_some(given_up.len());
             }
             let answer = Answer::NotAccepted(Refused.into());
-            self.reply(Some(next), answer, Duration::ZERO).await;
+            if self.reply(Some(next), answer, Duration::ZERO).await {
+                self.refusals.refuse();
+            }
             let mut waiting = self.refusals.waiting();
             waiting.pop_front();
             if waiting.is_empty() {
