@@ -197,6 +197,26 @@ async fn a_key_that_another_transaction_holds_is_under_way_to_others_and_not_to_
 }
 
 #[tokio::test]
+async fn while_somebody_works_on_a_table_nobodys_key_is_said_to_be_under_way() {
+    let mut server = Server::start().await;
+    let database = Database::start(1, &server.fresh().await).await;
+    let work = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); ROLLBACK";
+    let asking = async {
+        let mut asked = 0;
+        eventually("a table that is locked", async || {
+            asked += 1;
+            let email = format!("x{asked}@example.com");
+            database.create_at_once("X", &email).await.err()
+        })
+        .await
+    };
+    let (worked, refused) = tokio::join!(server.query("test1", work), asking);
+    worked.unwrap();
+    assert_eq!(Code::Unavailable, refused.code());
+    database.create("Y", "y@example.com").await.unwrap();
+}
+
+#[tokio::test]
 async fn connections_that_an_administrator_ends_cost_no_request() {
     let mut server = Server::start().await;
     let database = Database::start(1, &server.fresh().await).await;

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use tokio::time::sleep;
 
-use super::api::outbox::{LEASE, SettleMail, SettleMailRequest};
+use super::api::outbox::{SettleMail, SettleMailRequest};
 use crate::{
     Client, Ctx,
     telemetry::{spans, unrecorded},
     with_deadline,
 };
 
+/// How long it is tried: far longer than a lease, for while the database is away nobody else takes the mail either.
+const NOTE_FOR: Duration = Duration::from_mins(10);
 /// One try, and the pause before the next.
 const ONE_TRY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -26,9 +28,10 @@ pub(super) fn note(ctx: &Ctx, client: &Client, settled: SettleMailRequest) {
     ctx.spawn(settle(client.clone(), settled));
 }
 
-/// Tries again where the database is away: when the lease is over, the relay sends what nobody has noted.
+/// Tries again where the database is away. Its relay leaves time for these when it is back; what nobody has noted then, it
+/// sends.
 async fn settle(client: Client, settled: SettleMailRequest) {
-    let until = Instant::now() + LEASE;
+    let until = Instant::now() + NOTE_FOR;
     let noted = loop {
         let one_try = Instant::now() + ONE_TRY;
         let noting = client.call::<SettleMail>(&settled);

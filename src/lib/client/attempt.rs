@@ -126,7 +126,7 @@ impl Attempt<'_> {
                 }
                 match self.accepted.clone() {
                     Some(_) if self.client.shared.trouble.may_not_ping(self.names.service) => {
-                        self.alive()
+                        self.alive();
                     }
                     Some(id) if !self.asked => self.ask(&id).await,
                     _ => return Event::Silent,

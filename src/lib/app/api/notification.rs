@@ -95,10 +95,21 @@ impl Operation for SendWelcomeEmail {
     type Reply = Mailed;
 }
 
-/// Reads what the caller has to note of a mail: nothing where nobody knows whether it was sent, or another notes it.
-pub(crate) fn left_to_note(sent: &Result<Mailed, Status>) -> Option<Outcome> {
-    match sent {
-        Ok(mailed) if mailed.is_noted => None,
+/// What is left to be noted by the caller of [`SendWelcomeEmail`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Whoever has sent the mail notes it.
+    Nothing,
+    /// This.
+    Note(Outcome),
+    /// Nobody knows whether the mail was sent, or is about to be: as long as its lease lasts there is nothing to note.
+    Unknown,
+}
+
+/// Reads what is left to be noted of a mail.
+pub(crate) fn left_to_note(sent: &Result<Mailed, Status>) -> Left {
+    let outcome = match sent {
+        Ok(mailed) if mailed.is_noted => return Left::Nothing,
         Ok(mailed) => mailed.notification.status.outcome(),
         // It can't be written, now or ever.
         Err(status) if status.code() == Code::Invalid => Some(Outcome::Failed),
@@ -109,5 +120,6 @@ pub(crate) fn left_to_note(sent: &Result<Mailed, Status>) -> Option<Outcome> {
             }
             Some(_) => None,
         },
-    }
+    };
+    outcome.map_or(Left::Unknown, Left::Note)
 }

@@ -37,7 +37,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::{Delivery, Outbox, RetryOutboxRequest},
+        outbox::{Delivery, Kind, Outbox, RetryOutboxRequest},
     },
     pace::Pace,
 };
@@ -238,8 +238,9 @@ impl Store for Postgres {
         }
     }
 
-    async fn take(&self, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
-        let taken = self.with(async |connection| outbox::take(connection, holder, at_most).await);
+    async fn take(&self, kind: Kind, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
+        let taken =
+            self.with(async |connection| outbox::take(connection, kind, holder, at_most).await);
         taken.await.map_err(|error| status(&error))
     }
 

@@ -11,20 +11,20 @@ use std::{
 use opentelemetry::{KeyValue, context::FutureExt, trace::TraceContextExt};
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
     announce,
-    store::{AT_A_TIME as AT_A_TIME_CLEANED, Settled, Store, Taken},
+    store::{AT_A_TIME as AT_A_TIME_CLEANED, Settled, Store, TRIES, Taken},
 };
 use crate::{
     Client, Shutdown, Status,
     app::{
         api::{
             database::Created,
-            notification::{SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note},
+            notification::{Left, SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note},
             outbox::{Kind, LEASE, Outcome, REGISTERED},
         },
         process::Process,
@@ -36,11 +36,15 @@ use crate::{
 
 /// Pause between two looks, jittered.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two tries to note what became of something.
+/// How long something that became of an entry is tried to be noted, and the pause between two tries. While the store is
+/// away nobody else takes the entry.
+const NOTE_FOR: Duration = Duration::from_mins(10);
 const NOTE_PAUSE: Duration = Duration::from_millis(250);
+/// Longest time that the store may take; a connection that is dead without a word is given up.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// 36^16 names: no two leases ever share one.
 const HOLDER_LENGTH: usize = 16;
-/// What one process sends at a time.
+/// What one process sends of a kind at a time: a mail server that hangs holds up no event.
 const AT_A_TIME: u32 = 16;
 /// Looks between two times of cleaning up; the first look does, so that who is started often does, too.
 const CLEAN_EVERY: u32 = 60;
@@ -51,8 +55,20 @@ pub(super) struct Relay<S> {
     client: Client,
     store: S,
     grace: Duration,
-    sending: TaskTracker,
+    mails: TaskTracker,
+    events: TaskTracker,
+    /// Those that wait for the end of a lease.
+    unknown: TaskTracker,
     look: Arc<Notify>,
+}
+
+/// How the last look went.
+#[derive(Debug, Default)]
+struct Looks {
+    /// The store could not be asked.
+    is_away: bool,
+    /// There may be more that is past its time.
+    cleans: bool,
 }
 
 impl<S: Store> Relay<S> {
@@ -61,7 +77,9 @@ impl<S: Store> Relay<S> {
             client: process.client.clone(),
             store,
             grace: process.limits.shutdown_grace,
-            sending: TaskTracker::new(),
+            mails: TaskTracker::new(),
+            events: TaskTracker::new(),
+            unknown: TaskTracker::new(),
             look: Arc::default(),
         }
     }
@@ -84,59 +102,74 @@ impl<S: Store> Relay<S> {
         };
         let until = Instant::now() + LEASE;
         let holder = self.client.instance().id().to_owned();
-        with_deadline(until, async move { relay.send(&taken, &holder).await })
+        with_deadline(until, async move {
+            relay.send(&taken, &holder).await;
+        })
     }
 
     /// Looks again and again until shutdown is requested; then ends what is being sent, within the grace.
     pub(super) async fn run(&self, shutdown: &Shutdown) {
+        let mut looks = Looks::default();
         for look in 0_u32.. {
             let pause = PAUSE.mul_f64(rand::random_range(0.5..1.5));
             tokio::select! {
                 () = shutdown.requested() => break,
                 () = self.look.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = sleep(pause) => {}
             }
+            looks.cleans |= look.is_multiple_of(CLEAN_EVERY);
             // To its end: what is taken and not sent waits for its lease, and a try is a try.
-            self.turn(look.is_multiple_of(CLEAN_EVERY), shutdown).await;
+            self.turn(&mut looks).await;
         }
-        self.sending.close();
-        let _ = timeout(self.grace, self.sending.wait()).await;
+        let ending = async {
+            for sending in [&self.mails, &self.events] {
+                sending.close();
+                sending.wait().await;
+            }
+        };
+        let _ = timeout(self.grace, ending).await;
     }
 
-    async fn turn(&self, cleans: bool, shutdown: &Shutdown) {
+    async fn turn(&self, looks: &mut Looks) {
         // What can't be sent anyway is not taken: a try is a try.
         if !self.client.is_connected() {
             return;
         }
-        if let Err(status) = self.take().await {
-            tracing::debug!("the outbox can't be read: {status}");
+        if looks.is_away {
+            // Back again, it is first told what has been sent meanwhile: `app/note.rs` waits for that.
+            looks.is_away = self.store.probe().await.is_err();
+            return;
         }
-        if cleans {
-            self.clean(shutdown).await;
+        for kind in [Kind::Mail, Kind::Event] {
+            if let Err(status) = self.take(kind).await {
+                looks.is_away = true;
+                return tracing::debug!("the outbox can't be read: {status}");
+            }
+        }
+        if looks.cleans {
+            looks.cleans = self.clean().await;
         }
     }
 
-    /// Removes all that is past its time, some at a time.
-    async fn clean(&self, shutdown: &Shutdown) {
-        loop {
-            match self.store.clean().await {
-                Ok(removed) if removed >= u64::from(AT_A_TIME_CLEANED) => {}
-                Ok(_) => return,
-                Err(status) => {
-                    return tracing::debug!("the outbox can't be cleaned: {status}");
-                }
-            }
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = sleep(NOTE_PAUSE) => {}
+    /// Removes some of what is past its time; returns whether there is more.
+    async fn clean(&self) -> bool {
+        match in_time(self.store.clean()).await {
+            Ok(removed) => removed >= u64::from(AT_A_TIME_CLEANED),
+            Err(status) => {
+                tracing::debug!("the outbox can't be cleaned: {status}");
+                false
             }
         }
     }
 
     /// Takes what is due for as long as there is room for it.
-    async fn take(&self) -> Result<(), Status> {
+    async fn take(&self, kind: Kind) -> Result<(), Status> {
+        let sending = match kind {
+            Kind::Mail => &self.mails,
+            Kind::Event => &self.events,
+        };
         loop {
-            let busy = u32::try_from(self.sending.len()).unwrap_or(u32::MAX);
+            let busy = u32::try_from(sending.len()).unwrap_or(u32::MAX);
             let room = AT_A_TIME.saturating_sub(busy);
             if room == 0 {
                 return Ok(());
@@ -144,12 +177,11 @@ impl<S: Store> Relay<S> {
             let until = Instant::now() + LEASE;
             // Another each time: what comes of one lease says nothing of the next.
             let holder = random_token(HOLDER_LENGTH);
-            let due = self.store.take(&holder, room).await?;
+            let due = in_time(self.store.take(kind, &holder, room)).await?;
             let is_all = due.len() < room as usize;
             for taken in due {
                 let relay = self.clone();
-                self.sending
-                    .spawn(relay.relay(taken, holder.clone(), until));
+                sending.spawn(relay.relay(taken, holder.clone(), until));
             }
             if is_all {
                 return Ok(());
@@ -168,7 +200,10 @@ impl<S: Store> Relay<S> {
             KeyValue::new("registration_id", taken.registration_id.clone()),
         ]);
         let sending = async {
-            with_deadline(until, self.send(&taken, &holder)).await;
+            let left = with_deadline(until, self.send(&taken, &holder)).await;
+            if left == Left::Unknown {
+                self.note_when_it_is_over(taken, holder, until);
+            }
         };
         sending.with_context(span.clone()).await;
         span.span().end();
@@ -176,12 +211,31 @@ impl<S: Store> Relay<S> {
         self.look_now();
     }
 
-    async fn send(&self, taken: &Taken, holder: &str) {
-        let outcome = match taken.kind {
+    /// Sends one thing and notes what became of it; returns what is left to note.
+    async fn send(&self, taken: &Taken, holder: &str) -> Left {
+        let left = match taken.kind {
+            // Whoever had it last never came to note anything.
+            _ if taken.tries > TRIES => Left::Note(Outcome::Failed),
             Kind::Mail => self.mail(taken, holder).await,
-            Kind::Event => Some(self.event(taken).await),
+            Kind::Event => Left::Note(self.event(taken).await),
         };
-        let Some(outcome) = outcome else { return };
+        if let Left::Note(outcome) = left {
+            self.note(taken, holder, outcome).await;
+        }
+        left
+    }
+
+    /// Nobody knows whether a mail was sent, and nobody will begin to send it any more when its lease is over: that was
+    /// a try, and the next comes after its pause.
+    fn note_when_it_is_over(&self, taken: Taken, holder: String, until: Instant) {
+        let relay = self.clone();
+        self.unknown.spawn(async move {
+            sleep_until(until.into()).await;
+            relay.note(&taken, &holder, Outcome::Later).await;
+        });
+    }
+
+    async fn note(&self, taken: &Taken, holder: &str, outcome: Outcome) {
         if let Err(status) = self.settle(taken, holder, outcome).await {
             tracing::warn!(
                 "what became of a {} can't be noted, and it may be sent twice: {status}",
@@ -190,9 +244,9 @@ impl<S: Store> Relay<S> {
         }
     }
 
-    /// Notes what became of it, and tries again where the store is away, for as long as nobody else may have it.
+    /// Tries again where the store is away.
     async fn settle(&self, taken: &Taken, holder: &str, outcome: Outcome) -> Result<(), Status> {
-        let until = Instant::now() + LEASE;
+        let until = Instant::now() + NOTE_FOR;
         loop {
             let settled = Settled {
                 registration_id: taken.registration_id.clone(),
@@ -200,7 +254,7 @@ impl<S: Store> Relay<S> {
                 holder: holder.to_owned(),
                 outcome,
             };
-            match self.store.settle(settled).await {
+            match in_time(self.store.settle(settled)).await {
                 Err(status) if status.is_retryable() && Instant::now() < until => {
                     sleep(NOTE_PAUSE).await;
                 }
@@ -209,8 +263,7 @@ impl<S: Store> Relay<S> {
         }
     }
 
-    /// Has a mail sent; `None` if whoever sent it notes that, or nobody knows, and its lease has to run out.
-    async fn mail(&self, taken: &Taken, holder: &str) -> Option<Outcome> {
+    async fn mail(&self, taken: &Taken, holder: &str) -> Left {
         let request = SendWelcomeEmailRequest {
             registration_id: taken.registration_id.clone(),
             name: taken.user.name.clone(),
@@ -236,4 +289,11 @@ impl<S: Store> Relay<S> {
             Err(_) => Outcome::Later,
         }
     }
+}
+
+/// Bounds what a store may take.
+async fn in_time<T>(asking: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(STORE_TIMEOUT, asking)
+        .await
+        .unwrap_or_else(|_| Err(Status::unavailable("the store does not answer")))
 }

@@ -34,7 +34,7 @@ use crate::{
     app::api::{
         User,
         database::{Preferences, ProfileData, UserRecord},
-        outbox::{Delivery, Outbox, RetryOutboxRequest},
+        outbox::{Delivery, Kind, Outbox, RetryOutboxRequest},
     },
 };
 
@@ -139,13 +139,18 @@ impl Store for Sqlite {
         self.writer.write(new).await?
     }
 
-    async fn take(&self, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
-        let is_due = outbox::is_due(&self.readers).await;
+    async fn take(&self, kind: Kind, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
+        let is_due = outbox::is_due(&self.readers, kind).await;
         if !is_due.map_err(|error| status(&Arc::new(error)))? {
             return Ok(Vec::new());
         }
         let holder = holder.to_owned();
-        self.writer.write(Take { holder, at_most }).await
+        let take = Take {
+            kind,
+            holder,
+            at_most,
+        };
+        self.writer.write(take).await
     }
 
     async fn settle(&self, settled: Settled) -> Result<(), Status> {

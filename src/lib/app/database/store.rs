@@ -22,6 +22,10 @@ pub(super) const PAUSES: [Duration; 7] = [
     Duration::from_hours(5),
     Duration::from_hours(17),
 ];
+/// How many tries there are.
+pub(super) const TRIES: u32 = PAUSES.len() as u32 + 1;
+/// How long a relay has what it has taken: a lease, in which it may be sent, and time to note that nobody knows.
+pub(super) const HELD: Duration = LEASE.saturating_add(Duration::from_secs(5));
 /// How long what was sent, and what has failed, is remembered. A key lives no longer than what was sent.
 pub(super) const SENT_KEPT: Duration = Duration::from_hours(25);
 pub(super) const FAILED_KEPT: Duration = Duration::from_hours(24 * 30);
@@ -43,9 +47,10 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// this returns; dropped before, it may or may not be.
     fn create(&self, new: NewUser) -> impl Future<Output = Result<Stored, Status>> + Send;
 
-    /// Makes somebody the holder of what is due in the outbox, for one lease.
+    /// Makes somebody the holder of what is due of a kind in the outbox, for [`HELD`].
     fn take(
         &self,
+        kind: Kind,
         holder: &str,
         at_most: u32,
     ) -> impl Future<Output = Result<Vec<Taken>, Status>> + Send;

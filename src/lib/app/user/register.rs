@@ -17,7 +17,8 @@ use crate::{
             User,
             database::{CreateUser, CreateUserRequest, Created},
             notification::{
-                MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note,
+                Left, MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
+                left_to_note,
             },
             outbox::{Delivery, LEASE, Outcome, SettleMailRequest},
             user::{RegisterUserRequest, Registration},
@@ -34,6 +35,11 @@ use super::validate;
 
 /// 36^16 names: no two who attempt the same registration ever share one.
 const HOLDER_LENGTH: usize = 16;
+
+/// How long an answer that needs no mail waits for the mail's branch of the trace.
+const BRANCH_WAIT: Duration = Duration::from_millis(50);
+/// Time for an answer on its way.
+const ANSWER_TIME: Duration = Duration::from_millis(100);
 
 /// Registers users.
 #[derive(Debug)]
@@ -76,8 +82,8 @@ impl Registrar {
             gate.abort().await;
             spans::event("gate", vec![KeyValue::new("verdict", "abort")]);
             drop(decide);
-            // The mail's side answers at once now; its branch belongs to this trace.
-            let _ = timeout(self.mail_wait.min(ctx.remaining()), mail).await;
+            // The mail's side ends now, but for what it has begun; its branch belongs to this trace.
+            let _ = timeout(time_to_wait(BRANCH_WAIT, ctx), mail).await;
             return created.map(|created| replayed(created, &registration_id));
         };
         // The lease is at least as long from before the question on as it was at the answer.
@@ -85,7 +91,7 @@ impl Registrar {
         // The task says so, and notes what comes of it, also when nobody waits for this answer any more.
         let _ = decide.send((gate, started + Duration::from_millis(lease)));
         let created = created?;
-        let wait = self.mail_wait.min(ctx.remaining());
+        let wait = time_to_wait(self.mail_wait, ctx);
         let sent = timeout(wait, &mut mail).await.ok().and_then(Result::ok);
         let notification = match sent.flatten() {
             Some(sent) => sent,
@@ -127,7 +133,7 @@ impl Registrar {
             let (sent, gate) = tokio::join!(client.call::<SendWelcomeEmail>(&request), deciding);
             // It was open for as long as somebody might ask; where it never was there is nothing to note.
             drop(gate?);
-            if let Some(outcome) = left_to_note(&sent) {
+            if let Left::Note(outcome) = left_to_note(&sent) {
                 note(&ctx, &client, SettleMailRequest { outcome, ..settled });
             }
             let told = sent.ok()?.notification;
@@ -135,6 +141,11 @@ impl Registrar {
             is_final.then_some(told)
         }
     }
+}
+
+/// Returns how long an answer may still wait: it must reach the caller before the deadline.
+fn time_to_wait(at_most: Duration, ctx: &Ctx) -> Duration {
+    at_most.min(ctx.remaining().saturating_sub(ANSWER_TIME))
 }
 
 /// Answers a repetition like the first, with what the mail is now.

@@ -5,22 +5,24 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use crate::app::{
     api::{
         User,
-        outbox::{Delivery, Entry, LEASE, Outbox, Outcome, RetryOutboxRequest},
+        outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
-        AT_A_TIME, FAILED_KEPT, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
+        AT_A_TIME, FAILED_KEPT, HELD, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind,
+        milliseconds,
     },
 };
 
 /// Takes what is due; what another is about to take is passed over.
 pub(super) async fn take(
     connection: &mut PgConnection,
+    kind: Kind,
     holder: &str,
     at_most: u32,
 ) -> Result<Vec<Taken>, sqlx::Error> {
     let rows = sqlx::query(
         "WITH due AS MATERIALIZED (
-             SELECT registration_id, kind FROM outbox WHERE status = 'pending' AND due_at <= now_ms()
+             SELECT registration_id, kind FROM outbox WHERE status = 'pending' AND due_at <= now_ms() AND kind = $4
              ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
          UPDATE outbox o SET holder = $1, due_at = now_ms() + $2, tries = tries + 1
          FROM users u, due d
@@ -28,8 +30,9 @@ pub(super) async fn take(
          RETURNING o.registration_id, o.kind, o.tries, o.traceparent, o.created_at, o.user_id, u.name, u.email",
     )
     .bind(holder)
-    .bind(milliseconds(LEASE))
+    .bind(milliseconds(HELD))
     .bind(i64::from(at_most))
+    .bind(kind.as_str())
     .fetch_all(connection)
     .await?;
     rows.iter().map(taken).collect()

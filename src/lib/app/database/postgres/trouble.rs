@@ -1,6 +1,6 @@
 //! What an error of PostgreSQL means, and how to say it without a value that a user gave.
 
-use sqlx::Error;
+use sqlx::{Error, postgres::PgDatabaseError};
 
 use crate::Status;
 
@@ -23,10 +23,12 @@ pub(super) fn is_away(error: &Error) -> bool {
     }
 }
 
-/// Tells whether another transaction was waited for in vain.
+/// Tells whether another transaction that is about to store the same was waited for in vain. The server tells the row;
+/// of a wait for a whole table, which somebody works on, it tells none.
 pub(super) fn is_locked(error: &Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == "55P03")
+    let error = error.as_database_error();
+    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| error.code() == "55P03" && error.r#where().is_some())
 }
 
 /// What an error means to the caller; its own words stay here.

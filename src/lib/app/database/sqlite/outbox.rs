@@ -6,16 +6,17 @@ use super::writer::Work;
 use crate::app::{
     api::{
         User,
-        outbox::{Delivery, Entry, LEASE, Outbox, Outcome, RetryOutboxRequest},
+        outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
-        AT_A_TIME, FAILED_KEPT, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
+        AT_A_TIME, FAILED_KEPT, HELD, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
         pause_after,
     },
 };
 
 /// Takes what is due.
 pub(super) struct Take {
+    pub(super) kind: Kind,
     pub(super) holder: String,
     pub(super) at_most: u32,
 }
@@ -32,15 +33,16 @@ impl Work for Take {
             "UPDATE outbox SET holder = ?1, due_at = ?2, tries = tries + 1
              WHERE (registration_id, kind) IN (
                  SELECT registration_id, kind FROM outbox
-                 WHERE status = 'pending' AND due_at <= ?3 ORDER BY due_at LIMIT ?4)
+                 WHERE status = 'pending' AND due_at <= ?3 AND kind = ?5 ORDER BY due_at LIMIT ?4)
              RETURNING registration_id, kind, tries, traceparent, created_at, user_id,
                  (SELECT name FROM users WHERE id = user_id) AS name,
                  (SELECT email FROM users WHERE id = user_id) AS email",
         )
         .bind(&self.holder)
-        .bind(now + milliseconds(LEASE))
+        .bind(now + milliseconds(HELD))
         .bind(now)
         .bind(self.at_most)
+        .bind(self.kind.as_str())
         .fetch_all(connection)
         .await?;
         rows.iter().map(taken).collect()
@@ -193,11 +195,12 @@ pub(super) async fn list(
 }
 
 /// Tells whether anything is due, without disturbing who writes.
-pub(super) async fn is_due(readers: &sqlx::SqlitePool) -> Result<bool, sqlx::Error> {
+pub(super) async fn is_due(readers: &sqlx::SqlitePool, kind: Kind) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox
-         WHERE status = 'pending' AND due_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER))",
+         WHERE status = 'pending' AND due_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER) AND kind = ?)",
     )
+    .bind(kind.as_str())
     .fetch_one(readers)
     .await
 }
