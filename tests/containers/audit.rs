@@ -24,17 +24,18 @@ async fn an_auditor_finds_nothing_lost_and_nothing_doubled_on_postgresql() {
 struct Postgres<'a>(&'a Server);
 
 impl Store for Postgres<'_> {
-    async fn lock(&self, _: &Bench, time: Duration) {
+    async fn lock(&self, _: &Bench, time: Duration) -> bool {
         let sql = format!(
             "BEGIN; LOCK TABLE users, outbox IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({}); COMMIT",
             time.as_secs_f64()
         );
         self.0.query("test1", &sql).await.unwrap();
+        true
     }
 
     async fn rows(&self, _: &Bench) -> Vec<Row> {
         let sql = "SELECT coalesce(json_agg(r), '[]') FROM (
-                SELECT u.id, u.email, m.registration_id, m.status AS mail, e.status AS event FROM users u
+                SELECT u.id, u.email, u.name, m.registration_id, m.status AS mail, e.status AS event FROM users u
                 LEFT JOIN outbox m ON m.user_id = u.id AND m.kind = 'mail'
                 LEFT JOIN outbox e ON e.user_id = u.id AND e.kind = 'event' WHERE u.id > 3) r";
         let said = self.0.query("test1", sql).await.unwrap();

@@ -10,6 +10,7 @@
 mod books;
 mod client;
 mod mail_server;
+mod told;
 mod trouble;
 
 use std::time::{Duration, Instant};
@@ -32,7 +33,11 @@ pub(crate) use trouble::Store;
 use trouble::{Gateways, Trouble};
 
 /// What the outbox may take when all is well again: the longest lease, and then some tries of each.
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_secs(120);
+/// The longest lease, and the first pause.
+const UNAIDED: Duration = Duration::from_secs(18);
+/// How long something may be due before it is taken, on a busy machine.
+const OVERDUE_MS: i64 = 15_000;
 /// After the last fault, until nothing of it is felt any more.
 const CALM: Duration = Duration::from_secs(5);
 /// So many have time for somebody to sleep beyond the lease of what it holds.
@@ -133,12 +138,14 @@ async fn register(gateways: &Gateways, intents: &[Intent], rate: u32) -> Vec<cli
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Has what is left over sent, until nothing is.
+/// Waits until nothing is left over. The relay does that by itself; only the long pauses after several tries are cut short
+/// in the end.
 async fn drain(trouble: &Trouble, within: Duration) {
-    let until = Instant::now() + within;
+    let began = Instant::now();
+    let until = began + within;
     loop {
         // A database that was locked a moment ago may say that it is busy.
-        let listed = trouble.outbox(&["--pending", "--json", "--limit", "10"]);
+        let listed = trouble.outbox(&["--pending", "--json", "--limit", "200"]);
         let listed = listed
             .await
             .unwrap_or_else(|said| json!({"said": said}).to_string());
@@ -147,8 +154,14 @@ async fn drain(trouble: &Trouble, within: Duration) {
             return;
         }
         assert!(Instant::now() < until, "the outbox is not empty: {listed}");
-        // It is answered by an error where the relay was quicker.
-        let _ = trouble.outbox(&["retry", "--pending"]).await;
+        let overdue = listed["entries"].as_array().into_iter().flatten();
+        let overdue = overdue.filter(|entry| entry["due_in_ms"].as_i64() < Some(-OVERDUE_MS));
+        let overdue: Vec<_> = overdue.collect();
+        assert!(overdue.is_empty(), "nobody has taken {overdue:?}");
+        if began.elapsed() > UNAIDED {
+            // It is answered by an error where the relay was quicker.
+            let _ = trouble.outbox(&["retry", "--pending"]).await;
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     client::{Answer, Intent},
     mail_server::Mail,
+    told::untrue,
 };
 
 /// Seconds from the mail server's acceptance until the note of it is made, at most; or from the end of a lock that
@@ -28,6 +29,7 @@ const LOST_250: &str = "250 lost";
 pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) email: String,
+    pub(crate) name: String,
     pub(crate) registration_id: String,
     pub(crate) mail: String,
     pub(crate) event: String,
@@ -38,14 +40,21 @@ pub(crate) struct Row {
 pub(crate) struct Event {
     registration_id: String,
     user_id: i64,
+    name: String,
+    email: String,
 }
 
 impl Event {
     pub(crate) fn read(payload: &[u8]) -> Self {
         let event: Value = serde_json::from_slice(payload).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let user = &event["data"]["user"];
+        assert_eq!(event["subject"], user["id"]);
         Self {
-            registration_id: event["id"].as_str().unwrap().to_owned(),
-            user_id: event["subject"].as_str().unwrap().parse().unwrap(),
+            registration_id: text(&event["id"]),
+            user_id: text(&user["id"]).parse().unwrap(),
+            name: text(&user["name"]),
+            email: text(&user["email"]),
         }
     }
 }
@@ -234,10 +243,10 @@ impl Books {
     }
 
     fn events_and_rows_that_differ(&self) -> Vec<String> {
-        let rows: BTreeMap<&str, i64> = self
+        let rows: BTreeMap<&str, &Row> = self
             .rows
             .iter()
-            .map(|row| (&*row.registration_id, row.id))
+            .map(|row| (&*row.registration_id, row))
             .collect();
         let told: BTreeSet<&str> = self
             .events
@@ -247,7 +256,11 @@ impl Books {
         let untrue = self
             .events
             .iter()
-            .filter(|event| rows.get(&*event.registration_id) != Some(&event.user_id))
+            .filter(|event| {
+                let row = rows.get(&*event.registration_id);
+                let said = (event.user_id, &event.name, &event.email);
+                row.map(|row| (row.id, &row.name, &row.email)) != Some(said)
+            })
             .map(|event| format!("{event:?}"));
         let untold = self
             .rows
@@ -281,6 +294,7 @@ impl Books {
                 self.events_and_rows_that_differ(),
             ),
             ("answers that are not final", self.unexpected()),
+            ("answers that are not true", untrue(self)),
         ] {
             assert!(found.is_empty(), "{what}: {found:#?}");
         }
@@ -300,7 +314,7 @@ impl fmt::Display for Books {
             f,
             "{} registrations in {tries} requests, {} x 201, {} rows, {} mails; lost {}, doubled users {}, \
              doubled mails {} (and within the window: {}), mails without a row {}, rows without a mail {}, \
-             events that differ {}, without a final answer {}",
+             events that differ {}, answers that are not true {}, without a final answer {}",
             self.intents.len(),
             self.created().count(),
             self.rows.len(),
@@ -312,6 +326,7 @@ impl fmt::Display for Books {
             self.mails_without_a_row().len(),
             self.rows_without_a_mail().len(),
             self.events_and_rows_that_differ().len(),
+            untrue(self).len(),
             self.unexpected().len(),
         )
     }

@@ -24,6 +24,9 @@ pub(crate) struct Intent {
 pub(crate) struct Answer {
     pub(crate) status: Option<u16>,
     pub(crate) user_id: Option<i64>,
+    /// When the user was created, in seconds since 1970.
+    pub(crate) timestamp: Option<f64>,
+    pub(crate) is_replayed: bool,
     pub(crate) tries: usize,
 }
 
@@ -85,6 +88,7 @@ impl Intent {
                         .get(name)
                         .and_then(|value| value.to_str().ok())
                 };
+                let is_replayed = header("idempotent-replayed") == Some("true");
                 let is_final = header("retry-after").is_none();
                 key = key.or(header("idempotency-key").map(str::to_owned));
                 let body: Value = reply.json().await.unwrap_or_default();
@@ -93,6 +97,8 @@ impl Intent {
                     return Answer {
                         status: Some(status),
                         user_id: id.map(|id| id.parse().unwrap()),
+                        timestamp: body["data"]["timestamp"].as_f64(),
+                        is_replayed,
                         tries,
                     };
                 }
@@ -101,6 +107,8 @@ impl Intent {
                 return Answer {
                     status: None,
                     user_id: None,
+                    timestamp: None,
+                    is_replayed: false,
                     tries,
                 };
             }

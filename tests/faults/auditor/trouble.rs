@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rand::{rngs::StdRng, seq::IndexedRandom};
+use rand::{
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
 use rustix::process::Signal;
 
 use super::{
@@ -66,7 +69,8 @@ impl Gateways {
 /// A store, as the auditor sees it beside the service.
 pub(crate) trait Store {
     /// Keeps the tables from being written for a while.
-    async fn lock(&self, bench: &Bench, time: Duration);
+    /// Returns whether it got to.
+    async fn lock(&self, bench: &Bench, time: Duration) -> bool;
 
     /// Reads all users but the first three, with what the outbox says.
     async fn rows(&self, bench: &Bench) -> Vec<Row>;
@@ -81,6 +85,7 @@ pub(crate) struct Trouble {
     /// Those that are not behind the proxy.
     direct: BTreeMap<&'static str, Vec<String>>,
     asleep: Option<Asleep>,
+    deck: Vec<Kind>,
     sleeps: bool,
 }
 
@@ -120,6 +125,7 @@ impl Trouble {
             gateways,
             direct: direct.into(),
             asleep: None,
+            deck: Vec::new(),
             sleeps,
         }
     }
@@ -156,7 +162,7 @@ impl Trouble {
         if self.asleep.as_ref().is_some_and(|asleep| asleep.to < now()) {
             self.wake();
         }
-        let kind = *KINDS.choose(random).unwrap();
+        let kind = self.next_kind(random);
         let service = *DIRECT.choose(random).unwrap();
         let time = milliseconds(random, 300..2_000);
         let from = now();
@@ -188,7 +194,11 @@ impl Trouble {
                 tokio::time::sleep(time).await;
                 self.network.heal();
             }
-            Kind::Lock => store.lock(&self.bench, time).await,
+            Kind::Lock => {
+                if !store.lock(&self.bench, time).await {
+                    return;
+                }
+            }
             Kind::MailAway => {
                 self.mail_server.go_away();
                 tokio::time::sleep(time).await;
@@ -196,6 +206,18 @@ impl Trouble {
             }
         }
         self.note(kind, service, from);
+    }
+
+    /// Each kind comes once before one comes again.
+    fn next_kind(&mut self, random: &mut StdRng) -> Kind {
+        if self.deck.is_empty() {
+            let kinds = KINDS.into_iter();
+            self.deck = kinds
+                .filter(|kind| self.sleeps || *kind != Kind::LongPause)
+                .collect();
+            self.deck.shuffle(random);
+        }
+        self.deck.pop().unwrap()
     }
 
     fn note(&mut self, kind: Kind, service: &'static str, from: f64) {
@@ -225,7 +247,7 @@ impl Trouble {
 
     /// Has somebody who sends mails, or has them sent, sleep until its leases are over.
     fn fall_asleep(&mut self, random: &mut StdRng) {
-        if self.asleep.is_some() || !self.sleeps {
+        if self.asleep.is_some() {
             return;
         }
         let service = *CUT_OFF.choose(random).unwrap();
