@@ -12,7 +12,12 @@ use crate::{
     proxy::Proxy,
     registered::assert_each_once,
     settings::{figure, lasting, rate},
-    support::{Server, eventually, stack::Reply},
+    support::{
+        Server,
+        echo::{CALLER, connect},
+        eventually,
+        stack::Reply,
+    },
 };
 
 const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
@@ -81,6 +86,12 @@ async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
     figure("replies of the database lost after the commit", ids.len());
     assert_eq!(5, ids.len());
     assert_eq!(5, bench.stack.mails().len());
+    // A second mail of the same registration would have the same file.
+    let client = connect(CALLER, bench.stack.nats.as_ref().unwrap()).await;
+    let found = client.survey(Duration::from_secs(1)).await;
+    let mut services = found.iter();
+    let mails = services.find(|one| one.name == "notification-service");
+    assert_eq!(5, mails.unwrap().endpoints[0].num_requests);
     bench.stack.get("/user/9").await.problem(404);
 }
 
