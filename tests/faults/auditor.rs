@@ -157,8 +157,9 @@ async fn drain(trouble: &Trouble, within: Duration) {
         let overdue = listed["entries"].as_array().into_iter().flatten();
         let overdue = overdue.filter(|entry| entry["due_in_ms"].as_i64() < Some(-OVERDUE_MS));
         let overdue: Vec<_> = overdue.collect();
-        assert!(overdue.is_empty(), "nobody has taken {overdue:?}");
         if began.elapsed() > UNAIDED {
+            // By now those who waited for the mail server have had their turn.
+            assert!(overdue.is_empty(), "nobody has taken {overdue:?}");
             // It is answered by an error where the relay was quicker.
             let _ = trouble.outbox(&["retry", "--pending"]).await;
         }
