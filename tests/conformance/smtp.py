@@ -68,9 +68,9 @@ class Handler:
         if address.startswith("blocked"):
             return f"554 5.7.1 <{address}>: relay access denied"
         session.mood = mood(address)
-        if session.mood in (9, 10):
+        if session.mood == 9:
             await asyncio.sleep(1.2)
-        if session.mood == 11:
+        if session.mood == 10:
             await asyncio.sleep(3)
         envelope.rcpt_tos.append(address)
         return "250 OK"
@@ -84,13 +84,16 @@ class Handler:
         if address.startswith("full"):
             return f"552 5.2.2 <{address}>: mailbox full"
         now = session.mood
-        if now in (9, 10):
+        if now == 9:
             await asyncio.sleep(1.2)
-        if now == 11:
+        if now == 10:
             await asyncio.sleep(3)
+        # Longer than anybody waits.
+        if now == 11:
+            await asyncio.sleep(7)
         if now < 4:
             return f"451 4.3.0 <{address}>: not now"
-        if now < 6:
+        if now == 4:
             await asyncio.sleep(7)
             server.transport.abort()
             return "421 gone"
@@ -102,9 +105,9 @@ class Handler:
             tls=session.ssl is not None or arguments.tls == "smtps",
             user=session.auth_data and session.auth_data.login.decode(),
             at=time.time(),
-            silent=now < 9 or now == 11,
+            silent=6 <= now < 9 or now == 11,
         )
-        if now < 9 or (address.startswith("lost") and address not in seen):
+        if 6 <= now < 9 or (address.startswith("lost") and address not in seen):
             seen.add(address)
             server.transport.abort()
         return "250 OK"

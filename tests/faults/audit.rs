@@ -12,7 +12,7 @@ use crate::{
 #[tokio::test]
 async fn an_auditor_finds_nothing_lost_and_nothing_doubled() {
     let _turn = turn().await;
-    audit(Plan::or(2_000, 90), &Sqlite, &[]).await;
+    audit(Plan::or(2_000, 80), &Sqlite, &[]).await;
 }
 
 /// The default store: a file in the processes' folder.

@@ -86,7 +86,7 @@ pub(crate) async fn audit(plan: Plan, store: &impl Store, variables: &[(&str, &s
             if message.payload.is_empty() {
                 break;
             }
-            events.push(Event::read(&message.payload));
+            events.push(Event::read(&message));
         }
         events
     });

@@ -58,6 +58,37 @@ async fn a_frozen_replica_costs_no_keyed_registration() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_cut_off_costs_no_keyed_registration() {
+    let _turn = turn().await;
+    let nats = Server::start().await;
+    let network = Proxy::start(&nats).await;
+    let mut bench = Bench::on(nats, &THREE_OF_ALL, &[]).await;
+    let lonely = [("NATS_URL", &*network.url())];
+    for service in ["database-service", "notification-service"] {
+        bench.add_with(service, &lonely).await;
+    }
+    let load = Load::registering(bench.register("gateway-1"), rate() / 2);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // What it commits meanwhile nobody hears.
+        network.go_silent();
+        tokio::time::sleep(lasting(3)).await;
+        network.heal();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        network.cut();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        network.heal();
+    }
+    let report = load.stop().await;
+    figure(
+        "one of four replicas of database and notification cut off, registrations",
+        &report,
+    );
+    report.assert_no_failure();
+    assert_each_once(&bench.stack, &report).await;
+}
+
+#[tokio::test]
 async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
     let _turn = turn().await;
     let nats = Server::start().await;

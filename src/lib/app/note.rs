@@ -10,16 +10,18 @@ use tokio::time::sleep;
 
 use super::api::outbox::{SettleMail, SettleMailRequest};
 use crate::{
-    Client, Ctx,
+    Client, Code, Ctx, Status,
+    client::Unanswered,
     telemetry::{spans, unrecorded},
     with_deadline,
 };
 
 /// How long it is tried: far longer than a lease, for while the database is away nobody else takes the mail either.
 const NOTE_FOR: Duration = Duration::from_mins(10);
-/// One try, and the pause before the next.
+/// One try, and the pause before the second; each further one is longer.
 const ONE_TRY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Notes it in a task of its own, of which the current span tells.
 pub(super) fn note(ctx: &Ctx, client: &Client, settled: SettleMailRequest) {
@@ -32,15 +34,28 @@ pub(super) fn note(ctx: &Ctx, client: &Client, settled: SettleMailRequest) {
 /// sends.
 async fn settle(client: Client, settled: SettleMailRequest) {
     let until = Instant::now() + NOTE_FOR;
+    let mut pause = PAUSE;
     let noted = loop {
         let one_try = Instant::now() + ONE_TRY;
         let noting = client.call::<SettleMail>(&settled);
         match with_deadline(one_try, unrecorded(noting)).await {
-            Err(_) if Instant::now() < until => sleep(PAUSE).await,
+            Err(status) if is_for_now(&status) && Instant::now() < until => {
+                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
             noted => break noted,
         }
     };
     if let Err(status) = noted {
         tracing::warn!("what became of a mail can't be noted, and it may be sent twice: {status}");
     }
+}
+
+/// A permission that is missing, or a bug, does not mend itself.
+fn is_for_now(status: &Status) -> bool {
+    let is_away = matches!(
+        status.code(),
+        Code::Unavailable | Code::Overloaded | Code::DeadlineExceeded
+    );
+    is_away && status.unanswered() != Some(Unanswered::Forbidden)
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use lettre::{
     Address, Message,
     address::Envelope,
@@ -23,7 +24,7 @@ use super::{
         notification::{
             MailStatus, Mailed, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
         },
-        outbox::SettleMailRequest,
+        outbox::{Outcome, SettleMailRequest},
     },
     config::{self, state},
     note::note,
@@ -102,10 +103,13 @@ impl<M: Mailer> Sender<M> {
                     MailStatus::Failed,
                     "The welcome mail could not be sent.".to_owned(),
                 ),
-                Sent::Unknown => (
-                    MailStatus::Queued,
-                    "The welcome mail is on its way.".to_owned(),
-                ),
+                Sent::UnderWay(ending) => {
+                    self.note_at_its_end(ctx, &request, ending);
+                    (
+                        MailStatus::Queued,
+                        "The welcome mail is on its way.".to_owned(),
+                    )
+                }
             },
             None => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
@@ -133,6 +137,27 @@ impl<M: Mailer> Sender<M> {
         };
         note(ctx, &self.client, settled);
         true
+    }
+
+    /// A mail that takes longer than its lease is sent after all, as a rule; nobody need send it again then.
+    fn note_at_its_end(
+        &self,
+        ctx: &Ctx,
+        request: &SendWelcomeEmailRequest,
+        ending: BoxFuture<'static, Option<Outcome>>,
+    ) {
+        let (id, holder) = (request.registration_id.clone(), request.holder.clone());
+        let (inner, client) = (ctx.clone(), self.client.clone());
+        ctx.spawn(async move {
+            if let (Some(outcome), Some(holder)) = (ending.await, holder) {
+                let settled = SettleMailRequest {
+                    registration_id: id,
+                    holder,
+                    outcome,
+                };
+                note(&inner, &client, settled);
+            }
+        });
     }
 
     /// Asks the gate, if there is one, and returns until when the mail may be sent: from then on somebody else may.

@@ -4,7 +4,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -64,6 +64,7 @@ impl Connection {
             inbox: Arc::clone(inbox),
             trouble: Arc::clone(trouble),
             health: health.clone(),
+            connects: AtomicU64::new(0),
             complained: AtomicBool::new(false),
             refused: Arc::clone(&refused),
         });
@@ -95,18 +96,23 @@ impl Connection {
 }
 
 /// Notes what an event that was dropped would have: each time that two looks in a row find another state than the one
-/// that was noted.
+/// that was noted, or more connections.
 async fn look(nats: async_nats::Client, events: Arc<Events>) {
     let mut was_missed = false;
     loop {
         tokio::time::sleep(LOOK).await;
         let is_up = nats.connection_state() == State::Connected;
-        let is_missed = is_up != *events.up.borrow();
+        let connects = nats.statistics().connects.load(Ordering::Relaxed);
+        let is_another = connects > events.connects.load(Ordering::Relaxed);
+        let is_missed = is_up != *events.up.borrow() || is_another;
         if is_missed && was_missed {
-            events.note(match is_up {
-                true => &Event::Connected,
-                false => &Event::Disconnected,
-            });
+            if is_another || !is_up {
+                events.note(&Event::Disconnected);
+            }
+            if is_up {
+                events.note(&Event::Connected);
+            }
+            events.connects.store(connects, Ordering::Relaxed);
         }
         was_missed = is_missed;
     }
@@ -159,6 +165,8 @@ struct Events {
     inbox: Arc<Inbox>,
     trouble: Arc<Trouble>,
     health: Health,
+    /// How often it came about, as far as was told.
+    connects: AtomicU64,
     /// The present outage has been logged.
     complained: AtomicBool,
     /// The last server that answered did not let us in, which has been logged.
@@ -169,6 +177,7 @@ impl Events {
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => {
+                self.connects.fetch_add(1, Ordering::Relaxed);
                 self.trouble.connected();
                 self.up.send_replace(true);
                 self.health.pass(health::NATS, "connected");

@@ -45,8 +45,10 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn read(payload: &[u8]) -> Self {
-        let event: Value = serde_json::from_slice(payload).unwrap();
+    pub(crate) fn read(message: &async_nats::Message) -> Self {
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        let headers = message.headers.as_ref().unwrap();
+        assert_eq!(event["id"], headers.get("Nats-Msg-Id").unwrap().as_str());
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let user = &event["data"]["user"];
         assert_eq!(event["subject"], user["id"]);
@@ -83,6 +85,8 @@ pub(crate) enum Kind {
     Silence,
     /// Of the store; notes are made when it is over, and nothing is lost by that alone.
     Lock,
+    /// The same, longer than a lease.
+    LongLock,
     MailAway,
 }
 
@@ -95,6 +99,7 @@ impl Kind {
             Self::Cut => "cut",
             Self::Silence => "silence",
             Self::Lock => "lock",
+            Self::LongLock => "long lock",
             Self::MailAway => "mail away",
         }
     }
@@ -202,7 +207,7 @@ impl Books {
         let mut doubled = Doubled::default();
         for (id, mails) in self.mails_by_id() {
             for (first, second) in mails.iter().zip(mails.iter().skip(1)) {
-                match self.excuse(first) {
+                match self.excuse(first, second) {
                     Some(excuse) => *doubled.within.entry(excuse).or_default() += 1,
                     None => doubled.outside.push(format!("{id}: {first:?}, {second:?}")),
                 }
@@ -213,26 +218,31 @@ impl Books {
 
     /// What explains that a mail went out again, if anything: nobody was told that it was taken, or who was told died or
     /// slept before it had noted that. Other processes may die, and connections may break, without a second mail.
-    fn excuse(&self, mail: &Mail) -> Option<&'static str> {
+    fn excuse(&self, mail: &Mail, again: &Mail) -> Option<&'static str> {
         if mail.silent {
             return Some(LOST_250);
         }
         let noted = self.noted(mail);
         let excuse = self.faults.iter().find(|fault| match fault.kind {
             Kind::MailAway => (fault.from - mail.at).abs() < AROUND_DEATH,
-            Kind::Kill | Kind::LongPause => {
-                fault.service == "notification-service"
-                    && fault.from <= noted
-                    && fault.to + TAKEN_AFTER >= mail.at
+            _ if fault.service != "notification-service" => false,
+            Kind::Kill => fault.from <= noted && fault.from + TAKEN_AFTER >= mail.at,
+            // It had sent the first and could not say so, or sends the second when it wakes.
+            Kind::LongPause => {
+                (fault.from <= noted && fault.from + TAKEN_AFTER >= mail.at)
+                    || (fault.to <= again.at && fault.to + TAKEN_AFTER >= again.at)
             }
-            Kind::Pause | Kind::Cut | Kind::Silence | Kind::Lock => false,
+            Kind::Pause | Kind::Cut | Kind::Silence | Kind::Lock | Kind::LongLock => false,
         });
         excuse.map(|fault| fault.kind.name())
     }
 
     /// When it should have been noted that a mail was accepted.
     fn noted(&self, mail: &Mail) -> f64 {
-        let locks = self.faults.iter().filter(|fault| fault.kind == Kind::Lock);
+        let locks = self
+            .faults
+            .iter()
+            .filter(|fault| matches!(fault.kind, Kind::Lock | Kind::LongLock));
         let mut noted = mail.at + NOTED_AFTER;
         for lock in locks {
             if lock.from <= noted && lock.to >= mail.at {

@@ -27,6 +27,8 @@ pub(crate) struct Answer {
     /// When the user was created, in seconds since 1970.
     pub(crate) timestamp: Option<f64>,
     pub(crate) is_replayed: bool,
+    /// How the mail went, as far as was known.
+    pub(crate) mail: Option<String>,
     pub(crate) tries: usize,
 }
 
@@ -99,6 +101,9 @@ impl Intent {
                         user_id: id.map(|id| id.parse().unwrap()),
                         timestamp: body["data"]["timestamp"].as_f64(),
                         is_replayed,
+                        mail: body["data"]["notification"]["status"]
+                            .as_str()
+                            .map(str::to_owned),
                         tries,
                     };
                 }
@@ -109,6 +114,7 @@ impl Intent {
                     user_id: None,
                     timestamp: None,
                     is_replayed: false,
+                    mail: None,
                     tries,
                 };
             }

@@ -50,7 +50,12 @@ pub(super) fn untrue(books: &Books) -> Vec<String> {
 }
 
 fn is_of(row: &Row, intent: &Intent, answer: &Answer) -> bool {
-    answer.user_id == Some(row.id) && row.name == intent.name
+    let mail = match answer.mail.as_deref() {
+        // It will be one or the other.
+        Some("queued") => true,
+        said => said == Some(&*row.mail),
+    };
+    answer.user_id == Some(row.id) && row.name == intent.name && mail
 }
 
 /// Of the answers about one user one at most is the first, and all tell the same time.

@@ -25,20 +25,21 @@ use crate::{
 
 const SERVICES: [(&str, usize); 4] = [
     ("database-service", 2),
-    ("notification-service", 1),
+    ("notification-service", 2),
     ("user-service", 2),
     ("gateway", 2),
 ];
 /// One more replica of these is behind the proxy.
 const CUT_OFF: [&str; 3] = ["database-service", "notification-service", "user-service"];
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Kill,
     Kind::Pause,
     Kind::LongPause,
     Kind::Cut,
     Kind::Silence,
     Kind::Lock,
+    Kind::LongLock,
     Kind::MailAway,
 ];
 /// Killed and paused, besides those that are in front of the proxy.
@@ -86,7 +87,7 @@ pub(crate) struct Trouble {
     direct: BTreeMap<&'static str, Vec<String>>,
     asleep: Option<Asleep>,
     deck: Vec<Kind>,
-    sleeps: bool,
+    is_long: bool,
 }
 
 /// Who sleeps beyond the lease of what it holds, since when, and until when.
@@ -98,13 +99,13 @@ struct Asleep {
 }
 
 impl Trouble {
-    /// `sleeps`: somebody is now and then asleep for longer than a lease.
+    /// `is_long`: some faults last longer than a lease.
     pub(crate) async fn begin(
         nats: Server,
         network: Proxy,
         mail_server: MailServer,
         variables: &[(&str, &str)],
-        sleeps: bool,
+        is_long: bool,
     ) -> Self {
         let smtp = mail_server.url();
         let mut all = vec![("SMTP_URL", smtp.as_str())];
@@ -126,7 +127,7 @@ impl Trouble {
             direct: direct.into(),
             asleep: None,
             deck: Vec::new(),
-            sleeps,
+            is_long,
         }
     }
 
@@ -163,12 +164,12 @@ impl Trouble {
             self.wake();
         }
         let kind = self.next_kind(random);
-        let service = *DIRECT.choose(random).unwrap();
+        let mut service = *DIRECT.choose(random).unwrap();
         let time = milliseconds(random, 300..2_000);
         let from = now();
         match kind {
             Kind::Kill => {
-                let name = self.pick(service, random);
+                let name = self.pick(&mut service, random);
                 self.direct
                     .get_mut(service)
                     .unwrap()
@@ -179,7 +180,7 @@ impl Trouble {
                 self.gateways.are(&self.bench);
             }
             Kind::Pause => {
-                let name = self.pick(service, random);
+                let name = self.pick(&mut service, random);
                 self.bench.signal(&name, Signal::STOP);
                 tokio::time::sleep(time).await;
                 self.bench.signal(&name, Signal::CONT);
@@ -194,7 +195,11 @@ impl Trouble {
                 tokio::time::sleep(time).await;
                 self.network.heal();
             }
-            Kind::Lock => {
+            Kind::Lock | Kind::LongLock => {
+                let time = match kind {
+                    Kind::LongLock => milliseconds(random, 17_000..20_000),
+                    _ => time,
+                };
                 if !store.lock(&self.bench, time).await {
                     return;
                 }
@@ -212,8 +217,9 @@ impl Trouble {
     fn next_kind(&mut self, random: &mut StdRng) -> Kind {
         if self.deck.is_empty() {
             let kinds = KINDS.into_iter();
+            let is_long = |kind: &Kind| matches!(kind, Kind::LongPause | Kind::LongLock);
             self.deck = kinds
-                .filter(|kind| self.sleeps || *kind != Kind::LongPause)
+                .filter(|kind| self.is_long || !is_long(kind))
                 .collect();
             self.deck.shuffle(random);
         }
@@ -230,17 +236,17 @@ impl Trouble {
     }
 
     /// One of a service's processes that is awake; a gateway, if none is.
-    fn pick(&self, service: &str, random: &mut StdRng) -> String {
+    fn pick(&self, service: &mut &'static str, random: &mut StdRng) -> String {
         let asleep = self.asleep.as_ref().map(|asleep| &asleep.name);
-        let awake = |service| {
+        let awake = |service: &str| {
             let names = self.direct[service].iter();
-            names
-                .filter(|name| Some(*name) != asleep)
-                .collect::<Vec<_>>()
+            let names = names.filter(|name| Some(*name) != asleep);
+            names.collect::<Vec<_>>()
         };
         let mut names = awake(service);
         if names.is_empty() {
             names = awake("gateway");
+            *service = "gateway";
         }
         (*names.choose(random).unwrap()).clone()
     }
@@ -250,8 +256,8 @@ impl Trouble {
         if self.asleep.is_some() {
             return;
         }
-        let service = *CUT_OFF.choose(random).unwrap();
-        let name = self.pick(service, random);
+        let mut service = *CUT_OFF.choose(random).unwrap();
+        let name = self.pick(&mut service, random);
         self.bench.signal(&name, Signal::STOP);
         let from = now();
         let to = from + milliseconds(random, 16_000..20_000).as_secs_f64();

@@ -259,6 +259,11 @@ impl Store for Postgres {
         retried.await.map_err(|error| status(&error))
     }
 
+    async fn try_write(&self) -> Result<(), Status> {
+        let written = self.with(async |connection| outbox::write_nothing(connection).await);
+        written.await.map_err(|error| status(&error))
+    }
+
     async fn clean(&self) -> Result<u64, Status> {
         let cleaned = self.with(async |connection| outbox::clean(connection).await);
         cleaned.await.map_err(|error| status(&error))

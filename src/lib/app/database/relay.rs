@@ -40,6 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// away nobody else takes the entry.
 const NOTE_FOR: Duration = Duration::from_mins(10);
 const NOTE_PAUSE: Duration = Duration::from_millis(250);
+/// When all is there again, what has been sent meanwhile is noted first: `app/note.rs` waits for that, 2 s at most
+/// between two tries.
+const REST: Duration = Duration::from_secs(3);
 /// Longest time that the store may take; a connection that is dead without a word is given up.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// 36^16 names: no two leases ever share one.
@@ -62,11 +65,13 @@ pub(super) struct Relay<S> {
     look: Arc<Notify>,
 }
 
-/// How the last look went.
+/// How the last looks went.
 #[derive(Debug, Default)]
 struct Looks {
-    /// The store could not be asked.
-    is_away: bool,
+    /// The store could not be written to, or NATS was away.
+    was_away: bool,
+    /// Until when nothing is taken after that.
+    rests_until: Option<Instant>,
     /// There may be more that is past its time.
     cleans: bool,
 }
@@ -133,16 +138,24 @@ impl<S: Store> Relay<S> {
     async fn turn(&self, looks: &mut Looks) {
         // What can't be sent anyway is not taken: a try is a try.
         if !self.client.is_connected() {
+            looks.was_away = true;
             return;
         }
-        if looks.is_away {
-            // Back again, it is first told what has been sent meanwhile: `app/note.rs` waits for that.
-            looks.is_away = self.store.probe().await.is_err();
+        if looks.was_away {
+            looks.was_away = in_time(self.store.try_write()).await.is_err();
+            looks.rests_until = Some(Instant::now() + REST);
+        }
+        if looks.was_away
+            || looks
+                .rests_until
+                .is_some_and(|until| Instant::now() < until)
+        {
             return;
         }
+        looks.rests_until = None;
         for kind in [Kind::Mail, Kind::Event] {
             if let Err(status) = self.take(kind).await {
-                looks.is_away = true;
+                looks.was_away = true;
                 return tracing::debug!("the outbox can't be read: {status}");
             }
         }

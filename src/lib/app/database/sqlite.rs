@@ -26,7 +26,7 @@ use sqlx::{
 };
 
 use super::store::{NewUser, Settled, Store, Stored, Taken, number, unknown};
-use outbox::{Clean, Retry, Take};
+use outbox::{Clean, Nothing, Retry, Take};
 use writer::Writer;
 
 use crate::{
@@ -164,6 +164,10 @@ impl Store for Sqlite {
 
     async fn retry(&self, what: RetryOutboxRequest) -> Result<u64, Status> {
         self.writer.write(Retry(what)).await
+    }
+
+    async fn try_write(&self) -> Result<(), Status> {
+        self.writer.write(Nothing).await
     }
 
     async fn clean(&self) -> Result<u64, Status> {

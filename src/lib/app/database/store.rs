@@ -71,6 +71,9 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// Removes some keys and entries of the outbox that are past their time, and returns how many.
     fn clean(&self) -> impl Future<Output = Result<u64, Status>> + Send;
 
+    /// Tells whether something could be written and committed now.
+    fn try_write(&self) -> impl Future<Output = Result<(), Status>> + Send;
+
     /// Tells why users can't be read, if they can't.
     fn probe(&self) -> impl Future<Output = Result<(), String>> + Send;
 

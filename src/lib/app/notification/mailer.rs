@@ -2,9 +2,10 @@
 
 use std::{fmt, time::Instant};
 
+use futures_util::future::BoxFuture;
 use lettre::Message;
 
-use crate::{FieldError, Status};
+use crate::{FieldError, Status, app::api::outbox::Outcome};
 
 const LONGEST_ID: usize = 64;
 
@@ -30,14 +31,13 @@ pub(super) trait Prepared: Send {
 }
 
 /// What became of a mail. An error is neither: it may go out another time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// Somebody has it who will deliver it.
     Accepted,
     /// Nobody will ever take it.
     Refused,
-    /// The time is up and it is still under way.
-    Unknown,
+    /// The time is up and it is still under way; this tells in the end, if it can, what there is to note.
+    UnderWay(BoxFuture<'static, Option<Outcome>>),
 }
 
 /// Names a mail, the same each time it is sent: letters, digits, `-` and `_`.

@@ -18,23 +18,27 @@ use anyhow::{Context as _, bail};
 use lettre::{
     Message, SmtpTransport, Transport as _,
     address::Envelope,
-    transport::smtp::{Error, PoolConfig},
+    transport::smtp::{Error, PoolConfig, response::Response},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
+    sync::Semaphore,
+    task::{JoinHandle, spawn_blocking},
     time::timeout_at,
 };
 use url::Url;
 
 use super::mailer::{Id, Mailer, Prepared, Sent};
-use crate::{Status, app::config::is_loopback};
+use crate::{
+    Status,
+    app::{api::outbox::Outcome, config::is_loopback},
+};
 use trouble::words;
 
 /// Connections to the server, and threads that use them.
 const CONNECTIONS: u32 = 8;
-/// A connection that was not used for so long is closed; servers do the same after some minutes.
-const IDLE: Duration = Duration::from_secs(60);
+/// A connection that was not used for so long is closed: it may be dead by then without a word, and to find that out takes
+/// a mail's time.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// An SMTP server; clones share the connections.
 #[derive(Debug, Clone)]
@@ -73,12 +77,14 @@ impl Smtp {
         &self,
         until: Instant,
         work: impl FnOnce(&SmtpTransport) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, Failure<T>> {
         let (transport, patience) = (self.transport.clone(), self.patience);
         let last = until.checked_sub(patience).unwrap_or_else(Instant::now);
-        let place = timeout_at(last.into(), self.place()).await;
-        let place = place.unwrap_or(Err(Failure::Late))?;
-        let work = spawn_blocking(move || {
+        let place = timeout_at(last.into(), Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(Failure::Late);
+        };
+        let mut work = spawn_blocking(move || {
             let _place = place;
             // This process may have been frozen, or had no thread for it.
             match Instant::now() > last {
@@ -86,33 +92,30 @@ impl Smtp {
                 false => work(&transport).map_err(Failure::Smtp),
             }
         });
-        match timeout_at(until.into(), work).await {
+        match timeout_at(until.into(), &mut work).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Failure::Late),
-            Err(_) => Err(Failure::UnderWay),
+            Err(_) => Err(Failure::UnderWay(work)),
         }
-    }
-
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.map_err(|_| Failure::Late)
     }
 }
 
 /// Why nothing came of it.
-enum Failure {
+enum Failure<T> {
     /// There was no time left to begin.
     Late,
-    /// The time ran out meanwhile, and the mail may be sent or not.
-    UnderWay,
+    /// The time ran out meanwhile; this ends when it is done.
+    UnderWay(JoinHandle<Result<T, Failure<T>>>),
     Smtp(Error),
 }
 
-impl From<Failure> for Status {
-    fn from(failure: Failure) -> Self {
+impl<T> From<Failure<T>> for Status {
+    fn from(failure: Failure<T>) -> Self {
         let away = Self::unavailable("the mail server is busy or away");
         match failure {
-            Failure::Late | Failure::UnderWay => away.with_source("the SMTP server took too long"),
+            Failure::Late | Failure::UnderWay(_) => {
+                away.with_source("the SMTP server took too long")
+            }
             Failure::Smtp(error) => away.with_source(words(&error)),
         }
     }
@@ -146,15 +149,26 @@ impl Prepared for Letter {
         let mut addresses = envelope.to().iter().chain(envelope.from());
         let is_plain = addresses.all(|address| AsRef::<str>::as_ref(address).is_ascii());
         let sent = smtp.with_server(until, move |transport| transport.send_raw(&envelope, &text));
-        match sent.await {
-            Ok(_) => Ok(Sent::Accepted),
-            Err(Failure::UnderWay) => Ok(Sent::Unknown),
-            Err(Failure::Smtp(error)) if is_about_the_mail(&error, is_plain) => {
-                tracing::warn!("a mail was refused: {}", words(&error));
-                Ok(Sent::Refused)
+        became(sent.await, is_plain)
+    }
+}
+
+/// Reads what became of a mail.
+fn became(sent: Result<Response, Failure<Response>>, is_plain: bool) -> Result<Sent, Status> {
+    match sent {
+        Ok(_) => Ok(Sent::Accepted),
+        Err(Failure::UnderWay(work)) => Ok(Sent::UnderWay(Box::pin(async move {
+            match became(work.await.ok()?, is_plain) {
+                Ok(Sent::Accepted) => Some(Outcome::Sent),
+                Ok(Sent::Refused) => Some(Outcome::Failed),
+                Ok(Sent::UnderWay(_)) | Err(_) => None,
             }
-            Err(failure) => Err(failure.into()),
+        }))),
+        Err(Failure::Smtp(error)) if is_about_the_mail(&error, is_plain) => {
+            tracing::warn!("a mail was refused: {}", words(&error));
+            Ok(Sent::Refused)
         }
+        Err(failure) => Err(failure.into()),
     }
 }
 

@@ -108,6 +108,12 @@ pub(super) async fn retry(
     Ok(changed.rows_affected())
 }
 
+/// Writes nothing, as one who writes: a table that is locked, or a server that only reads, is an error.
+pub(super) async fn write_nothing(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let nothing = sqlx::query("UPDATE outbox SET tries = tries WHERE FALSE");
+    nothing.execute(connection).await.map(|_| ())
+}
+
 /// Removes what is past its time.
 pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let at_a_time = i64::from(AT_A_TIME);

@@ -132,6 +132,18 @@ impl Work for Retry {
     }
 }
 
+/// Writes nothing, as one who writes.
+pub(super) struct Nothing;
+
+impl Work for Nothing {
+    type Output = ();
+
+    async fn run(&self, connection: &mut SqliteConnection, _now: i64) -> Result<(), sqlx::Error> {
+        let nothing = sqlx::query("UPDATE outbox SET tries = tries WHERE FALSE");
+        nothing.execute(connection).await.map(|_| ())
+    }
+}
+
 /// Removes what is past its time.
 pub(super) struct Clean;
 
