@@ -15,7 +15,7 @@
 //!   until its last handler has ended, the process answers the caller's pings.
 //! - A handler that is not done at its deadline is dropped there, and answered `deadline_exceeded`.
 //! - A panic in a handler is answered `internal`, logged with the trace's id, and counted; nothing else is harmed.
-//! - A reply that NATS would refuse for its size is answered `too_large`; the connection is not harmed.
+//! - A reply that NATS would refuse for its size is answered `internal`; the connection is not harmed.
 //! - Leaving answers all that was accepted, within [`Limits::shutdown_grace`].
 //!
 //! Not promised: that a message is not lost which is on its way when the group is left at a rate of under some

@@ -331,13 +331,48 @@ async fn a_mail_server_that_comes_back_is_used_again() {
     );
     let mails = Mails::start(&["--port", &port]).await;
     assert_eq!("sent", mail_to(&stack, "zoe3@example.com").await);
-    // Ten seconds are promised.
     eventually("the mail of the outage", async || {
         (taken(&mails, "zoe2@example.com") == 1).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(2, mails.accepted().len());
+}
+
+#[tokio::test]
+async fn however_long_the_mail_server_was_away_its_mails_go_out_soon() {
+    let mails = Mails::start(&[]).await;
+    let url = format!("smtp://127.0.0.1:{}", mails.port);
+    let stack = stack(&url, &[]).await;
+    let port = mails.port.to_string();
+    drop(mails);
+    for n in 0..20 {
+        assert_eq!(
+            "queued",
+            mail_to(&stack, &format!("zoe{n}@example.com")).await
+        );
+    }
+    // Longer than the first pauses of a mail that was refused for now.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let open = outbox(&stack, &["--json", "--pending"]).await;
+    let entries = open["entries"].as_array().unwrap();
+    let mails = entries.iter().filter(|entry| entry["kind"] == "mail");
+    assert!(mails.clone().count() == 20, "{open}");
+    // None of it was a try; the one that is under way counts as long as it is.
+    assert!(
+        mails.clone().all(|mail| mail["tries"].as_u64() <= Some(1)),
+        "{open}"
+    );
+    let mails = Mails::start(&["--port", &port]).await;
+    let back = std::time::Instant::now();
+    eventually("the mails of the outage", async || {
+        (mails.accepted().len() == 20).then_some(())
+    })
+    .await;
+    println!(
+        "figure: 20 mails were sent {:.1?} after the mail server was back",
+        back.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -114,10 +114,9 @@ pub(crate) fn left_to_note(sent: &Result<Mailed, Status>) -> Left {
         // It can't be written, now or ever.
         Err(status) if status.code() == Code::Invalid => Some(Outcome::Failed),
         Err(status) => match status.unanswered() {
-            // It said so itself, or was never asked.
-            None | Some(Unanswered::NoResponders | Unanswered::Busy | Unanswered::Forbidden) => {
-                Some(Outcome::Later)
-            }
+            Some(Unanswered::NoResponders | Unanswered::Busy) => Some(Outcome::NotBegun),
+            None if status.code() == Code::Overloaded => Some(Outcome::NotBegun),
+            None | Some(Unanswered::Forbidden) => Some(Outcome::Later),
             Some(_) => None,
         },
     };

@@ -63,6 +63,8 @@ pub enum Outcome {
     Sent,
     /// It was not sent, or nobody knows, and it is tried again later.
     Later,
+    /// Sending was not even begun, because nobody was there who could. That is no try, and it is tried again soon.
+    NotBegun,
     /// It will never be taken.
     Failed,
 }

@@ -4,7 +4,10 @@
 //! so no two send the same at once.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -60,6 +63,8 @@ pub(super) struct Relay<S> {
     grace: Duration,
     mails: TaskTracker,
     events: TaskTracker,
+    /// The last mail found nobody who would take it: until one does, they are tried one at a look.
+    mails_are_stuck: Arc<AtomicBool>,
     /// Those that wait for the end of a lease.
     unknown: TaskTracker,
     look: Arc<Notify>,
@@ -84,6 +89,7 @@ impl<S: Store> Relay<S> {
             grace: process.limits.shutdown_grace,
             mails: TaskTracker::new(),
             events: TaskTracker::new(),
+            mails_are_stuck: Arc::default(),
             unknown: TaskTracker::new(),
             look: Arc::default(),
         }
@@ -183,7 +189,9 @@ impl<S: Store> Relay<S> {
         };
         loop {
             let busy = u32::try_from(sending.len()).unwrap_or(u32::MAX);
-            let room = AT_A_TIME.saturating_sub(busy);
+            let is_stuck = kind == Kind::Mail && self.mails_are_stuck.load(Relaxed);
+            let room = if is_stuck { 1 } else { AT_A_TIME };
+            let room = room.saturating_sub(busy);
             if room == 0 {
                 return Ok(());
             }
@@ -214,14 +222,21 @@ impl<S: Store> Relay<S> {
         ]);
         let sending = async {
             let left = with_deadline(until, self.send(&taken, &holder)).await;
+            let is_stuck = left == Left::Note(Outcome::NotBegun);
+            if taken.kind == Kind::Mail {
+                self.mails_are_stuck.store(is_stuck, Relaxed);
+            }
             if left == Left::Unknown {
                 self.note_when_it_is_over(taken, holder, until);
             }
+            is_stuck
         };
-        sending.with_context(span.clone()).await;
+        let is_stuck = sending.with_context(span.clone()).await;
         span.span().end();
-        // There may be more that waits for the room.
-        self.look_now();
+        if !is_stuck {
+            // There may be more that waits for the room.
+            self.look_now();
+        }
     }
 
     /// Sends one thing and notes what became of it; returns what is left to note.

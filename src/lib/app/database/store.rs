@@ -22,6 +22,9 @@ pub(super) const PAUSES: [Duration; 7] = [
     Duration::from_hours(5),
     Duration::from_hours(17),
 ];
+/// The pause after what was no try, and how long that may go on.
+const SOON: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_hours(24);
 /// How many tries there are.
 pub(super) const TRIES: u32 = PAUSES.len() as u32 + 1;
 /// How long a relay has what it has taken: a lease, in which it may be sent, and time to note that nobody knows.
@@ -145,6 +148,11 @@ pub(super) struct Settled {
 pub(super) fn pause_after(tries: u32) -> Option<Duration> {
     let pause = PAUSES.get(usize::try_from(tries).ok()?.checked_sub(1)?)?;
     Some(pause.mul_f64(rand::random_range(0.8..1.2)))
+}
+
+/// Returns the pause after what was no try, jittered.
+pub(super) fn soon() -> Duration {
+    SOON.mul_f64(rand::random_range(0.8..1.2))
 }
 
 pub(super) fn milliseconds(duration: Duration) -> i64 {

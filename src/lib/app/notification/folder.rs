@@ -14,7 +14,7 @@ use lettre::Message;
 use tokio::task::spawn_blocking;
 
 use super::mailer::{self, Id, Mailer, Sent};
-use crate::{Status, instance::random_token};
+use crate::{Code, Status, instance::random_token};
 
 #[derive(Debug, Clone)]
 pub(super) struct MailFolder(PathBuf);
@@ -80,7 +80,8 @@ impl Drop for Prepared {
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Status> {
-    let failed = |error| Status::unavailable("the mail can't be written").with_source(error);
+    let failed =
+        |error| Status::new(Code::Overloaded, "the mail can't be written").with_source(error);
     spawn_blocking(work)
         .await
         .map_err(io::Error::other)

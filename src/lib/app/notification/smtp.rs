@@ -29,7 +29,7 @@ use url::Url;
 
 use super::mailer::{Id, Mailer, Prepared, Sent};
 use crate::{
-    Status,
+    Code, Status,
     app::{api::outbox::Outcome, config::is_loopback},
 };
 use trouble::words;
@@ -109,14 +109,12 @@ enum Failure<T> {
     Smtp(Error),
 }
 
-impl<T> From<Failure<T>> for Status {
-    fn from(failure: Failure<T>) -> Self {
-        let away = Self::unavailable("the mail server is busy or away");
-        match failure {
-            Failure::Late | Failure::UnderWay(_) => {
-                away.with_source("the SMTP server took too long")
-            }
-            Failure::Smtp(error) => away.with_source(words(&error)),
+impl<T> Failure<T> {
+    fn into_status(self, code: Code) -> Status {
+        let away = Status::new(code, "the mail server is busy or away");
+        match self {
+            Self::Late | Self::UnderWay(_) => away.with_source("the SMTP server took too long"),
+            Self::Smtp(error) => away.with_source(words(&error)),
         }
     }
 }
@@ -130,7 +128,8 @@ impl Mailer for Smtp {
         // Twice: to begin, and to be done.
         let until = Instant::now() + 2 * self.patience;
         self.with_server(until, |transport| transport.test_connection())
-            .await?;
+            .await
+            .map_err(|failure| failure.into_status(Code::Overloaded))?;
         Ok(Letter {
             smtp: self.clone(),
             envelope,
@@ -168,7 +167,7 @@ fn became(sent: Result<Response, Failure<Response>>, is_plain: bool) -> Result<S
             tracing::warn!("a mail was refused: {}", words(&error));
             Ok(Sent::Refused)
         }
-        Err(failure) => Err(failure.into()),
+        Err(failure) => Err(failure.into_status(Code::Unavailable)),
     }
 }
 

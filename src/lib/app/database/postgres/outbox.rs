@@ -8,8 +8,8 @@ use crate::app::{
         outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
-        AT_A_TIME, FAILED_KEPT, HELD, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind,
-        milliseconds,
+        AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind,
+        milliseconds, soon,
     },
 };
 
@@ -52,15 +52,24 @@ pub(super) async fn settle(
             "UPDATE outbox SET status = 'failed', holder = NULL
              WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
         ),
+        Outcome::NotBegun => sqlx::query(
+            "UPDATE outbox SET holder = NULL, tries = greatest(tries - 1, 0), due_at = now_ms() + $4,
+                 status = CASE WHEN created_at <= now_ms() - $5 THEN 'failed' ELSE 'pending' END
+             WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
+        ),
         Outcome::Later => return later(connection, settled).await,
     };
-    settle
+    let settle = settle
         .bind(&settled.registration_id)
         .bind(settled.kind.as_str())
-        .bind(&settled.holder)
-        .execute(connection)
-        .await
-        .map(|_| ())
+        .bind(&settled.holder);
+    let settle = match settled.outcome {
+        Outcome::NotBegun => settle
+            .bind(milliseconds(soon()))
+            .bind(milliseconds(PATIENCE)),
+        _ => settle,
+    };
+    settle.execute(connection).await.map(|_| ())
 }
 
 /// The pauses are those after the first, the second, … try; beyond the last it has failed.

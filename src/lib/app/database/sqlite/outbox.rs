@@ -9,8 +9,8 @@ use crate::app::{
         outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
     database::store::{
-        AT_A_TIME, FAILED_KEPT, HELD, SENT_KEPT, Settled, Taken, delivery, kind, milliseconds,
-        pause_after,
+        AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, SENT_KEPT, Settled, Taken, delivery, kind,
+        milliseconds, pause_after, soon,
     },
 };
 
@@ -63,15 +63,24 @@ impl Work for Settled {
                 "UPDATE outbox SET status = 'failed', holder = NULL
                  WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
             ),
+            Outcome::NotBegun => sqlx::query(
+                "UPDATE outbox SET holder = NULL, tries = max(tries - 1, 0), due_at = ?4,
+                     status = CASE WHEN created_at <= ?5 THEN 'failed' ELSE 'pending' END
+                 WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
+            ),
             Outcome::Later => return self.later(connection, now).await,
         };
-        settle
+        let settle = settle
             .bind(&self.registration_id)
             .bind(self.kind.as_str())
-            .bind(&self.holder)
-            .execute(connection)
-            .await
-            .map(|_| ())
+            .bind(&self.holder);
+        let settle = match self.outcome {
+            Outcome::NotBegun => settle
+                .bind(now + milliseconds(soon()))
+                .bind(now - milliseconds(PATIENCE)),
+            _ => settle,
+        };
+        settle.execute(connection).await.map(|_| ())
     }
 }
 
