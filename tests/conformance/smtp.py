@@ -1,7 +1,7 @@
 """An SMTP server that is not ours (aiosmtpd), which the first letters of a recipient tell what to do.
 
     smtp.py [--tls starttls|smtps] [--certificate FILE --key FILE] [--login USER:PASSWORD] [--port PORT]
-            [--moods SEED]
+            [--moods SEED [--life NUMBER]]
 
 With --moods it also has moods of its own, which seed, recipient and the number of the try decide: it refuses for
 now, hangs after DATA and takes nothing, takes the mail and closes without a word, is slow at each step, or so slow
@@ -28,6 +28,8 @@ arguments.add_argument("--key")
 arguments.add_argument("--login")
 arguments.add_argument("--port", type=int, default=0)
 arguments.add_argument("--moods")
+# Which of its lives it is: who tries again in the next one meets another mood.
+arguments.add_argument("--life", default="0")
 arguments = arguments.parse_args()
 
 # It logs the clients that break off, which is what the tests make them do.
@@ -48,7 +50,7 @@ def mood(address):
     if arguments.moods is None:
         return 99
     tries[address] += 1
-    text = f"{arguments.moods} {address} {tries[address]}"
+    text = f"{arguments.moods} {arguments.life} {address} {tries[address]}"
     return hashlib.sha256(text.encode()).digest()[0] * 100 // 256
 
 
@@ -106,6 +108,7 @@ class Handler:
             user=session.auth_data and session.auth_data.login.decode(),
             at=time.time(),
             silent=6 <= now < 9 or now == 11,
+            slow=now == 11,
         )
         if 6 <= now < 9 or (address.startswith("lost") and address not in seen):
             seen.add(address)

@@ -37,7 +37,7 @@ const SETTLING: Duration = Duration::from_secs(120);
 /// The longest lease, and the first pause.
 const UNAIDED: Duration = Duration::from_secs(18);
 /// How long something may be due before it is taken, on a busy machine.
-const OVERDUE_MS: i64 = 15_000;
+const OVERDUE_MS: i64 = 30_000;
 /// After the last fault, until nothing of it is felt any more.
 const CALM: Duration = Duration::from_secs(5);
 /// So many have time for somebody to sleep beyond the lease of what it holds.

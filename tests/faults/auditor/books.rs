@@ -219,7 +219,7 @@ impl Books {
     /// What explains that a mail went out again, if anything: nobody was told that it was taken, or who was told died or
     /// slept before it had noted that. Other processes may die, and connections may break, without a second mail.
     fn excuse(&self, mail: &Mail, again: &Mail) -> Option<&'static str> {
-        if mail.silent {
+        if mail.silent || again.slow {
             return Some(LOST_250);
         }
         let noted = self.noted(mail);

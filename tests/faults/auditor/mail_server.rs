@@ -12,6 +12,7 @@ pub(crate) struct MailServer {
     process: Option<Process>,
     port: u16,
     seed: String,
+    life: u32,
     /// What those before have printed.
     said: String,
 }
@@ -25,6 +26,8 @@ pub(crate) struct Mail {
     pub(crate) at: f64,
     /// It closed the connection instead of saying so.
     pub(crate) silent: bool,
+    /// It was under way for longer than anybody waited; others may have come before.
+    pub(crate) slow: bool,
 }
 
 impl MailServer {
@@ -33,6 +36,7 @@ impl MailServer {
             process: None,
             port: 0,
             seed: seed.to_string(),
+            life: 0,
             said: String::new(),
         };
         server.come_back().await;
@@ -54,8 +58,11 @@ impl MailServer {
     }
 
     pub(crate) async fn come_back(&mut self) {
-        let port = self.port.to_string();
-        let arguments = ["-c", SCRIPT, "--port", &port, "--moods", &self.seed];
+        self.life += 1;
+        let (port, life) = (self.port.to_string(), self.life.to_string());
+        let seed = ["--moods", &self.seed, "--life", &life];
+        let arguments = ["-c", SCRIPT, "--port", &port].into_iter().chain(seed);
+        let arguments: Vec<&str> = arguments.collect();
         let mut process = Process::start_program(python(), Path::new("/"), &arguments, &[]);
         process.says("\"port\"").await;
         let output = process.output();
@@ -83,6 +90,7 @@ impl MailServer {
                     message_id: id.unwrap().trim().to_owned(),
                     at: line["at"].as_f64().unwrap(),
                     silent: line["silent"].as_bool().unwrap(),
+                    slow: line["slow"].as_bool().unwrap(),
                 }
             })
             .collect()

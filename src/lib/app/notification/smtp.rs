@@ -167,6 +167,7 @@ fn became(sent: Result<Response, Failure<Response>>, is_plain: bool) -> Result<S
             tracing::warn!("a mail was refused: {}", words(&error));
             Ok(Sent::Refused)
         }
+        Err(Failure::Late) => Err(Failure::<Response>::Late.into_status(Code::Overloaded)),
         Err(failure) => Err(failure.into_status(Code::Unavailable)),
     }
 }
