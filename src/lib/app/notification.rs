@@ -30,7 +30,7 @@ use super::{
     note::note,
     process::{Latency, Process},
 };
-use crate::{Client, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
+use crate::{Client, Code, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
 use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
@@ -111,6 +111,10 @@ impl<M: Mailer> Sender<M> {
                     )
                 }
             },
+            None if request.gate.is_none() => {
+                let words = "there was no time left to send the mail";
+                return Err(Status::new(Code::Overloaded, words));
+            }
             None => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
         let is_noted = self.note(ctx, &request, status);

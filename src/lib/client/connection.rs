@@ -98,14 +98,16 @@ impl Connection {
 /// Notes what an event that was dropped would have: each time that two looks in a row find another state than the one
 /// that was noted, or more connections.
 async fn look(nats: async_nats::Client, events: Arc<Events>) {
-    let mut was_missed = false;
+    let mut missed_before = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let is_up = nats.connection_state() == State::Connected;
         let connects = nats.statistics().connects.load(Ordering::Relaxed);
         let is_another = connects > events.connects.load(Ordering::Relaxed);
         let is_missed = is_up != *events.up.borrow() || is_another;
-        if is_missed && was_missed {
+        // The same as a second ago: an event that is only late would have been noted by now.
+        let found = is_missed.then_some((is_up, connects));
+        if found.is_some() && found == missed_before {
             if is_another || !is_up {
                 events.note(&Event::Disconnected);
             }
@@ -114,7 +116,7 @@ async fn look(nats: async_nats::Client, events: Arc<Events>) {
             }
             events.connects.store(connects, Ordering::Relaxed);
         }
-        was_missed = is_missed;
+        missed_before = found;
     }
 }
 

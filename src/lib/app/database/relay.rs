@@ -147,8 +147,10 @@ impl<S: Store> Relay<S> {
             looks.was_away = true;
             return;
         }
-        if looks.was_away {
-            looks.was_away = in_time(self.store.try_write()).await.is_err();
+        // Also where nothing is due: whoever could not note something now will, when it can be written again.
+        let is_away = in_time(self.store.try_write()).await.is_err();
+        if is_away || looks.was_away {
+            looks.was_away = is_away;
             looks.rests_until = Some(Instant::now() + REST);
         }
         if looks.was_away

@@ -14,8 +14,8 @@ pub(super) trait Mailer: Send + Sync + 'static {
     /// A mail that is ready to go.
     type Prepared: Prepared;
 
-    /// Does what can be done while nobody knows yet whether the mail may go. An error is `overloaded`: nobody is there
-    /// who would take it now.
+    /// Does what can be done while nobody knows yet whether the mail may go. An error is `overloaded` where nobody is
+    /// there who would take it now.
     fn prepare(
         &self,
         id: &Id,

@@ -129,7 +129,13 @@ impl Mailer for Smtp {
         let until = Instant::now() + 2 * self.patience;
         self.with_server(until, |transport| transport.test_connection())
             .await
-            .map_err(|failure| failure.into_status(Code::Overloaded))?;
+            .map_err(|failure| match &failure {
+                // It will not change its mind soon; knocking every few seconds would make it worse.
+                Failure::Smtp(error) if error.is_permanent() || error.is_tls() => {
+                    failure.into_status(Code::Unavailable)
+                }
+                _ => failure.into_status(Code::Overloaded),
+            })?;
         Ok(Letter {
             smtp: self.clone(),
             envelope,

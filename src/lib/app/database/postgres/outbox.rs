@@ -52,24 +52,36 @@ pub(super) async fn settle(
             "UPDATE outbox SET status = 'failed', holder = NULL
              WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
         ),
-        Outcome::NotBegun => sqlx::query(
-            "UPDATE outbox SET holder = NULL, tries = greatest(tries - 1, 0), due_at = now_ms() + $4,
-                 status = CASE WHEN created_at <= now_ms() - $5 THEN 'failed' ELSE 'pending' END
-             WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
-        ),
+        Outcome::NotBegun => return not_begun(connection, settled).await,
         Outcome::Later => return later(connection, settled).await,
     };
-    let settle = settle
+    settle
         .bind(&settled.registration_id)
         .bind(settled.kind.as_str())
-        .bind(&settled.holder);
-    let settle = match settled.outcome {
-        Outcome::NotBegun => settle
-            .bind(milliseconds(soon()))
-            .bind(milliseconds(PATIENCE)),
-        _ => settle,
-    };
-    settle.execute(connection).await.map(|_| ())
+        .bind(&settled.holder)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// That was no try, for a day; after that it is one.
+async fn not_begun(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
+    let put_off = sqlx::query(
+        "UPDATE outbox SET holder = NULL, tries = greatest(tries - 1, 0), due_at = now_ms() + $4
+         WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3
+             AND created_at > now_ms() - $5",
+    )
+    .bind(&settled.registration_id)
+    .bind(settled.kind.as_str())
+    .bind(&settled.holder)
+    .bind(milliseconds(soon()))
+    .bind(milliseconds(PATIENCE))
+    .execute(&mut *connection)
+    .await?;
+    match put_off.rows_affected() {
+        0 => later(connection, settled).await,
+        _ => Ok(()),
+    }
 }
 
 /// The pauses are those after the first, the second, … try; beyond the last it has failed.

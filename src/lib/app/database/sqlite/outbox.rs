@@ -63,28 +63,43 @@ impl Work for Settled {
                 "UPDATE outbox SET status = 'failed', holder = NULL
                  WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
             ),
-            Outcome::NotBegun => sqlx::query(
-                "UPDATE outbox SET holder = NULL, tries = max(tries - 1, 0), due_at = ?4,
-                     status = CASE WHEN created_at <= ?5 THEN 'failed' ELSE 'pending' END
-                 WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
-            ),
+            Outcome::NotBegun => return self.not_begun(connection, now).await,
             Outcome::Later => return self.later(connection, now).await,
         };
-        let settle = settle
+        settle
             .bind(&self.registration_id)
             .bind(self.kind.as_str())
-            .bind(&self.holder);
-        let settle = match self.outcome {
-            Outcome::NotBegun => settle
-                .bind(now + milliseconds(soon()))
-                .bind(now - milliseconds(PATIENCE)),
-            _ => settle,
-        };
-        settle.execute(connection).await.map(|_| ())
+            .bind(&self.holder)
+            .execute(connection)
+            .await
+            .map(|_| ())
     }
 }
 
 impl Settled {
+    /// That was no try, for a day; after that it is one.
+    async fn not_begun(
+        &self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> Result<(), sqlx::Error> {
+        let put_off = sqlx::query(
+            "UPDATE outbox SET holder = NULL, tries = max(tries - 1, 0), due_at = ?4
+             WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3 AND created_at > ?5",
+        )
+        .bind(&self.registration_id)
+        .bind(self.kind.as_str())
+        .bind(&self.holder)
+        .bind(now + milliseconds(soon()))
+        .bind(now - milliseconds(PATIENCE))
+        .execute(&mut *connection)
+        .await?;
+        match put_off.rows_affected() {
+            0 => self.later(connection, now).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn later(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
         let tries = sqlx::query_scalar(
             "SELECT tries FROM outbox
