@@ -44,8 +44,9 @@ fn the_contracts_are_on_the_wire_as_they_were() {
     let created = format!(
         r#"{{"user":{USER},"created_at_ms":1,"registration_id":"r1","mail":"pending","lease_ms":15000}}"#
     );
-    let mail = r#"{"registration_id":"r1","name":"David","email":"david@example.com","gate":"gate.user.u1.00ff","gate_wait_ms":2000}"#;
-    let settled = r#"{"registration_id":"r1","holder":"h1","outcome":"later"}"#;
+    let mail = r#"{"registration_id":"r1","name":"David","email":"david@example.com","holder":"h1","gate":"gate.user.u1.00ff","gate_wait_ms":2000}"#;
+    let mailed = MAIL.replace('}', r#","is_noted":true}"#);
+    let settled = r#"{"registration_id":"r1","holder":"h1","outcome":"not_begun"}"#;
     let entry = r#"{"registration_id":"r1","kind":"mail","user_id":"4","delivery":"failed","tries":8,"due_in_ms":-5,"is_leased":false,"created_at_ms":1}"#;
     let outbox = format!(r#"{{"entries":[{entry}],"pending":0,"failed":1}}"#);
 
@@ -58,7 +59,19 @@ fn the_contracts_are_on_the_wire_as_they_were() {
     check::<ListOutbox>("svc.database.list_outbox", list, &outbox);
     let retry = r#"{"registration":"r1"}"#;
     check::<RetryOutbox>("svc.database.retry_outbox", retry, r#"{"entries":1}"#);
-    check::<SendWelcomeEmail>("svc.notification.send_welcome_email", mail, MAIL);
+    check::<SendWelcomeEmail>("svc.notification.send_welcome_email", mail, &mailed);
+}
+
+#[test]
+fn a_mail_asked_for_or_answered_by_an_older_version_is_noted_by_its_caller() {
+    let mail =
+        json!({"registration_id": "r1", "name": "D", "email": "d@example.com", "gate": null});
+    let read: <SendWelcomeEmail as Operation>::Request =
+        serde_json::from_value(mail).expect("readable");
+    assert_eq!(None, read.holder);
+    let read: <SendWelcomeEmail as Operation>::Reply =
+        serde_json::from_str(MAIL).expect("readable");
+    assert!(!read.is_noted);
 }
 
 #[test]
