@@ -14,7 +14,7 @@ use crate::{
     images::{self, POSTGRES},
     support::{
         PATIENCE, Process, eventually, process,
-        store::{Database, holds_the_contract, removes_what_is_past_its_time},
+        store::{Database, holds_the_contract, kept::removes_what_is_past_its_time},
     },
 };
 

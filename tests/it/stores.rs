@@ -34,7 +34,7 @@ async fn sqlite_removes_what_is_past_its_time() {
         let found = found.fetch_optional(&mut other).await.unwrap();
         found.unwrap_or_default()
     };
-    store::removes_what_is_past_its_time(store, sql).await;
+    store::kept::removes_what_is_past_its_time(store, sql).await;
 }
 
 #[tokio::test]

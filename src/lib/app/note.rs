@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long it is tried: far longer than a lease, for while the database is away nobody else takes the mail either.
-const NOTE_FOR: Duration = Duration::from_mins(10);
+pub(super) const NOTE_FOR: Duration = Duration::from_mins(10);
 /// One try, and the pause before the second; each further one is longer.
 const ONE_TRY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);

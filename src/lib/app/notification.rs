@@ -117,7 +117,13 @@ impl<M: Mailer> Sender<M> {
             }
             None => (MailStatus::Aborted, "The mail was not sent.".to_owned()),
         };
-        let is_noted = self.note(ctx, &request, status);
+        let is_final = matches!(status, MailStatus::Sent | MailStatus::Failed);
+        let settled = status.outcome().filter(|_| is_final);
+        let settled = settled.and_then(|outcome| settle(&request, outcome));
+        let is_noted = settled.is_some();
+        if let Some(settled) = settled {
+            note(ctx, &self.client, settled);
+        }
         Ok(Mailed {
             notification: Notification {
                 status,
@@ -128,21 +134,6 @@ impl<M: Mailer> Sender<M> {
         })
     }
 
-    /// Notes that a mail is sent, or never will be; whoever else may send it must know, whatever becomes of the caller.
-    fn note(&self, ctx: &Ctx, request: &SendWelcomeEmailRequest, status: MailStatus) -> bool {
-        let outcome = status.outcome().filter(|_| status != MailStatus::Aborted);
-        let (Some(outcome), Some(holder)) = (outcome, request.holder.clone()) else {
-            return false;
-        };
-        let settled = SettleMailRequest {
-            registration_id: request.registration_id.clone(),
-            holder,
-            outcome,
-        };
-        note(ctx, &self.client, settled);
-        true
-    }
-
     /// A mail that takes longer than its lease is sent after all, as a rule; nobody need send it again then.
     fn note_at_its_end(
         &self,
@@ -150,16 +141,14 @@ impl<M: Mailer> Sender<M> {
         request: &SendWelcomeEmailRequest,
         ending: BoxFuture<'static, Option<Outcome>>,
     ) {
-        let (id, holder) = (request.registration_id.clone(), request.holder.clone());
+        // What it is in the end is filled in then.
+        let Some(settled) = settle(request, Outcome::Later) else {
+            return;
+        };
         let (inner, client) = (ctx.clone(), self.client.clone());
         ctx.spawn(async move {
-            if let (Some(outcome), Some(holder)) = (ending.await, holder) {
-                let settled = SettleMailRequest {
-                    registration_id: id,
-                    holder,
-                    outcome,
-                };
-                note(&inner, &client, settled);
+            if let Some(outcome) = ending.await {
+                note(&inner, &client, SettleMailRequest { outcome, ..settled });
             }
         });
     }
@@ -214,4 +203,14 @@ impl<M: Mailer> Sender<M> {
             .body(greeting)
             .map_err(Status::internal)
     }
+}
+
+/// Says what became of a mail in the name of who has its lease: whoever else may send it must know, whatever becomes of the
+/// caller. `None` if the caller notes it.
+fn settle(request: &SendWelcomeEmailRequest, outcome: Outcome) -> Option<SettleMailRequest> {
+    Some(SettleMailRequest {
+        registration_id: request.registration_id.clone(),
+        holder: request.holder.clone()?,
+        outcome,
+    })
 }

@@ -1,5 +1,7 @@
 //! What every store promises, whatever its kind: asked through the database service, of real processes.
 
+pub(crate) mod kept;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -45,6 +47,7 @@ pub(crate) async fn holds_the_contract(
     a_key_stands_for_one_registration(Database::start(1, &fresh().await).await).await;
     of_parallel_writes_with_one_key_one_is_stored(Database::start(3, &fresh().await).await).await;
     a_key_is_forgotten_after_its_time(Database::start(1, &fresh().await).await).await;
+    what_was_not_begun_is_no_try(Database::start(1, &fresh().await).await).await;
     only_who_has_a_mail_may_put_it_off(Database::start(1, &fresh().await).await).await;
     what_is_left_over_is_sent_by_one_of_three_relays(Database::start(3, &fresh().await).await)
         .await;
@@ -378,31 +381,21 @@ async fn a_key_is_forgotten_after_its_time(store: Database) {
     assert_eq!(Code::Conflict, again.unwrap_err().code());
 }
 
-/// Checks what a store keeps and for how long; `sql` runs a statement in it and returns the number that was found.
-pub(crate) async fn removes_what_is_past_its_time(
-    mut store: Database,
-    sql: impl AsyncFn(&str) -> i64,
-) {
-    let old = request("David", "david@example.com");
-    store.store(&old).await.unwrap();
-    store.stack.leave("database-1").await;
-    sql("UPDATE registrations SET expires_at = 1").await;
-    sql("UPDATE outbox SET created_at = 1, status = CASE kind WHEN 'mail' THEN 'failed' ELSE 'sent' END").await;
-    store.stack.add("database-1", "database-service");
-    store.stack.ready("database-1").await;
-    store
-        .store(&request("Eve", "eve@example.com"))
-        .await
-        .unwrap();
-    eventually("nothing of David's registration but the user", async || {
-        let keys = sql("SELECT count(*) FROM registrations").await;
-        let entries = sql("SELECT count(*) FROM outbox").await;
-        ((keys, entries) == (1, 2)).then_some(())
+async fn what_was_not_begun_is_no_try(store: Database) {
+    let one = request("David", "david@example.com");
+    store.store(&one).await.unwrap();
+    let holder = one.holder.clone();
+    store.settle(&one, "somebody else", Outcome::NotBegun).await;
+    assert!(store.open_mails().await[0].is_leased);
+    store.settle(&one, &holder, Outcome::NotBegun).await;
+    // Nobody is there who would send it: whoever takes it meanwhile puts it off in the same way.
+    let open = eventually("a mail that nobody has", async || {
+        let open = store.open_mails().await.remove(0);
+        (!open.is_leased).then_some(open)
     })
     .await;
-    assert_eq!(5, sql("SELECT count(*) FROM users").await);
-    let again = store.store(&request("David", "david@example.com")).await;
-    assert_eq!(Code::Conflict, again.unwrap_err().code());
+    assert_eq!(0, open.tries);
+    assert!(open.due_in_ms <= 6_000, "{open:?}");
 }
 
 async fn only_who_has_a_mail_may_put_it_off(store: Database) {

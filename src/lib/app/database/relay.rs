@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     announce,
@@ -30,6 +30,7 @@ use crate::{
             notification::{Left, SendWelcomeEmail, SendWelcomeEmailRequest, left_to_note},
             outbox::{Kind, LEASE, Outcome, REGISTERED},
         },
+        note::NOTE_FOR,
         process::Process,
     },
     instance::random_token,
@@ -39,13 +40,10 @@ use crate::{
 
 /// Pause between two looks, jittered.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long something that became of an entry is tried to be noted, and the pause between two tries. While the store is
-/// away nobody else takes the entry.
-const NOTE_FOR: Duration = Duration::from_mins(10);
+/// Pause between two tries to note what became of something.
 const NOTE_PAUSE: Duration = Duration::from_millis(250);
-/// When all is there again, what has been sent meanwhile is noted first: `app/note.rs` waits for that, 2 s at most
-/// between two tries.
-const REST: Duration = Duration::from_secs(3);
+/// When all is there again, what has been sent meanwhile is noted first: `app/note.rs` tries that every 4 s at least.
+const REST: Duration = Duration::from_secs(4);
 /// Longest time that the store may take; a connection that is dead without a word is given up.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// 36^16 names: no two leases ever share one.
@@ -65,20 +63,25 @@ pub(super) struct Relay<S> {
     events: TaskTracker,
     /// The last mail found nobody who would take it: until one does, they are tried one at a look.
     mails_are_stuck: Arc<AtomicBool>,
-    /// Those that wait for the end of a lease.
+    /// Those that wait for the end of a lease, and what ends them.
     unknown: TaskTracker,
+    leaving: CancellationToken,
     look: Arc<Notify>,
 }
 
 /// How the last looks went.
 #[derive(Debug, Default)]
 struct Looks {
-    /// The store could not be written to, or NATS was away.
-    was_away: bool,
-    /// Until when nothing is taken after that.
+    /// Until when nothing is taken, after the store could not be written to, or NATS was away.
     rests_until: Option<Instant>,
     /// There may be more that is past its time.
     cleans: bool,
+}
+
+impl Looks {
+    fn rest(&mut self) {
+        self.rests_until = Some(Instant::now() + REST);
+    }
 }
 
 impl<S: Store> Relay<S> {
@@ -91,6 +94,7 @@ impl<S: Store> Relay<S> {
             events: TaskTracker::new(),
             mails_are_stuck: Arc::default(),
             unknown: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             look: Arc::default(),
         }
     }
@@ -132,8 +136,9 @@ impl<S: Store> Relay<S> {
             // To its end: what is taken and not sent waits for its lease, and a try is a try.
             self.turn(&mut looks).await;
         }
+        self.leaving.cancel();
         let ending = async {
-            for sending in [&self.mails, &self.events] {
+            for sending in [&self.mails, &self.events, &self.unknown] {
                 sending.close();
                 sending.wait().await;
             }
@@ -143,28 +148,21 @@ impl<S: Store> Relay<S> {
 
     async fn turn(&self, looks: &mut Looks) {
         // What can't be sent anyway is not taken: a try is a try.
-        if !self.client.is_connected() {
-            looks.was_away = true;
-            return;
+        // And where nothing is due, it matters all the same: whoever could not note something now will, when that can be
+        // written again.
+        if !self.client.is_connected() || in_time(self.store.try_write()).await.is_err() {
+            return looks.rest();
         }
-        // Also where nothing is due: whoever could not note something now will, when it can be written again.
-        let is_away = in_time(self.store.try_write()).await.is_err();
-        if is_away || looks.was_away {
-            looks.was_away = is_away;
-            looks.rests_until = Some(Instant::now() + REST);
-        }
-        if looks.was_away
-            || looks
-                .rests_until
-                .is_some_and(|until| Instant::now() < until)
+        if looks
+            .rests_until
+            .is_some_and(|until| Instant::now() < until)
         {
             return;
         }
-        looks.rests_until = None;
         for kind in [Kind::Mail, Kind::Event] {
             if let Err(status) = self.take(kind).await {
-                looks.was_away = true;
-                return tracing::debug!("the outbox can't be read: {status}");
+                tracing::debug!("the outbox can't be read: {status}");
+                return looks.rest();
             }
         }
         if looks.cleans {
@@ -260,8 +258,11 @@ impl<S: Store> Relay<S> {
     fn note_when_it_is_over(&self, taken: Taken, holder: String, until: Instant) {
         let relay = self.clone();
         self.unknown.spawn(async move {
-            sleep_until(until.into()).await;
-            relay.note(&taken, &holder, Outcome::Later).await;
+            tokio::select! {
+                // It is due when its holder's time is over.
+                () = relay.leaving.cancelled() => {}
+                () = sleep_until(until.into()) => relay.note(&taken, &holder, Outcome::Later).await,
+            }
         });
     }
 

@@ -74,7 +74,8 @@ pub(super) trait Store: Clone + Send + Sync + 'static {
     /// Removes some keys and entries of the outbox that are past their time, and returns how many.
     fn clean(&self) -> impl Future<Output = Result<u64, Status>> + Send;
 
-    /// Tells whether something could be written and committed now.
+    /// Tells whether a transaction that writes could be had now: nobody holds the tables, and the server takes writes.
+    /// A disk that is full shows only when something is written.
     fn try_write(&self) -> impl Future<Output = Result<(), Status>> + Send;
 
     /// Tells why users can't be read, if they can't.

@@ -26,8 +26,8 @@ pub(super) trait Mailer: Send + Sync + 'static {
 /// A mail that is ready to go. Dropped, it was never there.
 pub(super) trait Prepared: Send {
     /// Sends the mail, if there is time for it when its turn has come; after `until` somebody else may send it. An error
-    /// says that it was not sent, or that nobody knows and it may be sent again; `overloaded` that it was not begun. Dropping this future leaves open
-    /// whether it was sent.
+    /// says that it was not sent, or that nobody knows and it may be sent again; `overloaded` that it was not begun.
+    /// Dropping this future leaves open whether it was sent.
     fn send(self, until: Instant) -> impl Future<Output = Result<Sent, Status>> + Send;
 }
 
