@@ -54,6 +54,28 @@ async fn open_loop(client: &Client, rate: u32, lasting: Duration) -> Vec<Called>
     ended
 }
 
+/// Asks like a client that makes one attempt, twenty times a second, and returns how long each refusal took.
+async fn single_refusals(url: String, lasting: Duration) -> Vec<Duration> {
+    let client = async_nats::connect(url).await.unwrap();
+    let mut due = tokio::time::interval(Duration::from_millis(50));
+    let until = Instant::now() + lasting;
+    let mut calls = JoinSet::new();
+    while Instant::now() < until {
+        due.tick().await;
+        let client = client.clone();
+        calls.spawn(async move {
+            let begun = Instant::now();
+            let subject = "svc.echo.sleep".to_owned();
+            let sending = client.request(subject, WORK_MS.to_string().into());
+            let reply = sending.await.unwrap().headers.unwrap_or_default();
+            let code = reply.get("Nats-Service-Error-Code")?;
+            assert_eq!("503", code.as_str());
+            Some(begun.elapsed())
+        });
+    }
+    calls.join_all().await.into_iter().flatten().collect()
+}
+
 fn times(calls: &[Called], failed: bool) -> Vec<Duration> {
     let wanted = calls.iter().filter(|call| call.failed.is_some() == failed);
     wanted.map(|call| call.took).collect()
@@ -73,7 +95,10 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
 
     let before = resident_kb();
     let started = Instant::now();
-    let calls = open_loop(&client, 3 * CAPACITY, lasting(6)).await;
+    let (calls, single) = tokio::join!(
+        open_loop(&client, 3 * CAPACITY, lasting(6)),
+        single_refusals(nats.url(), lasting(6)),
+    );
     let lasted = started.elapsed();
     let grown = resident_kb().saturating_sub(before);
     let ended = Instant::now();
@@ -94,6 +119,7 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
     );
     figure("3 x capacity, accepted", summary(&good));
     figure("3 x capacity, refused", summary(&refused));
+    figure("3 x capacity, one attempt refused", summary(&single));
     figure(
         "3 x capacity, memory of caller and replica grew",
         format!("{grown} KB"),
@@ -116,9 +142,12 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
     assert!(slowest < longest, "{slowest:?}");
     let expected = |call: &Called| matches!(call.failed, None | Some(Code::Overloaded));
     assert!(calls.iter().all(expected));
-    // An attempt is refused after QUEUE_WAIT, 50 ms.
-    let typical = percentile(refused, 50);
-    assert!(typical < Duration::from_millis(500), "{typical:?}");
+    // An attempt is refused after QUEUE_WAIT, 50 ms, or at once.
+    for refusals in [refused, single] {
+        assert!(!refusals.is_empty());
+        let typical = percentile(refusals, 50);
+        assert!(typical < Duration::from_millis(500), "{typical:?}");
+    }
     assert!(grown < 30_000, "{grown} KB");
     replica.leave().await;
 }
