@@ -1,11 +1,12 @@
 //! The HTTP edge: what turns any axum router into the front of a traced system.
 //!
-//! [`Edge::wrap`] puts one set of layers round a router: root span and request id, deadline, panic
-//! guard, body limit, a place to work, problem details. [`serve()`] runs it on a listener and leaves
+//! [`Edge::wrap`] puts one set of layers round a router: root span and request id, deadline, tokens, rate limit,
+//! the whole body, a place to work, panic guard, problem details. [`serve()`] runs it on a listener and leaves
 //! without breaking off an answer. [`Admin`] tells
 //! whoever watches processes how this one fares.
 
 mod admin;
+mod body;
 mod caller;
 mod deadline;
 mod edge;
@@ -13,6 +14,7 @@ mod json;
 #[cfg(feature = "app")]
 pub(crate) mod probe;
 mod problem;
+mod rate;
 mod root;
 mod serve;
 mod slot;

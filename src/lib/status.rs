@@ -33,6 +33,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// The path has other methods. The caller uses one of them.
     MethodNotAllowed,
+    /// The request did not come in whole in time. The caller sends it faster.
+    RequestTimeout,
     /// This caller sends too much. The caller slows down.
     RateLimited,
     /// The replica refused the work before it began. The caller repeats it later or elsewhere.
@@ -48,7 +50,7 @@ pub enum Code {
 }
 
 /// One row a code: name on the wire, HTTP status, whether repeating can help.
-const TABLE: [(Code, &str, u16, bool); 15] = [
+const TABLE: [(Code, &str, u16, bool); 16] = [
     (Code::Malformed, "malformed", 400, false),
     (Code::Invalid, "invalid", 422, false),
     (Code::Unauthenticated, "unauthenticated", 401, false),
@@ -63,6 +65,7 @@ const TABLE: [(Code, &str, u16, bool); 15] = [
         false,
     ),
     (Code::MethodNotAllowed, "method_not_allowed", 405, false),
+    (Code::RequestTimeout, "request_timeout", 408, false),
     (Code::RateLimited, "rate_limited", 429, true),
     (Code::Overloaded, "overloaded", 503, true),
     (Code::Unavailable, "unavailable", 503, true),
@@ -143,6 +146,7 @@ impl FieldError {
 pub struct Status {
     code: Code,
     message: Cow<'static, str>,
+    reason: Option<Cow<'static, str>>,
     fields: Vec<FieldError>,
     is_worth_repeating: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -155,6 +159,7 @@ impl Status {
         Self {
             code,
             message: message.into(),
+            reason: None,
             fields: Vec::new(),
             is_worth_repeating: false,
             source: None,
@@ -188,6 +193,16 @@ impl Status {
     /// Hides a bug behind a neutral message; the cause goes to the log of this process.
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Code::Internal, "internal error").with_source(source)
+    }
+
+    /// Names what went wrong more finely than the code does, for programs: `email_taken`. The edge makes the
+    /// problem's `type` of it.
+    ///
+    /// A name has 1 to 64 of `a-z 0-9 _`; any other is left out.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.reason = Some(reason.into()).filter(|reason| is_reason(reason));
+        self
     }
 
     /// Says that the same request may succeed a moment later although its code does not: a conflict with what
@@ -228,6 +243,12 @@ impl Status {
         &self.message
     }
 
+    /// Returns the finer name of what went wrong, if it has one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// Returns what is wrong with which field.
     #[must_use]
     pub fn fields(&self) -> &[FieldError] {
@@ -245,6 +266,7 @@ impl Status {
         let wire = WireRef {
             code: self.code.as_str(),
             message: &self.message,
+            reason: self.reason(),
             errors: &self.fields,
             retryable: self.is_worth_repeating,
         };
@@ -255,6 +277,7 @@ impl Status {
     pub(crate) fn from_wire(body: &[u8], fallback: &str) -> Self {
         match serde_json::from_slice::<Wire>(body) {
             Ok(wire) => Self {
+                reason: wire.reason.filter(|it| is_reason(it)).map(Cow::Owned),
                 fields: wire.errors,
                 is_worth_repeating: wire.retryable,
                 ..Self::new(Code::from_wire(&wire.code), wire.message)
@@ -262,6 +285,12 @@ impl Status {
             Err(_) => Self::new(Code::Internal, fallback.to_owned()),
         }
     }
+}
+
+/// It becomes part of a URI.
+fn is_reason(reason: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&reason.len()) && reason.bytes().all(plain)
 }
 
 impl fmt::Display for Status {
@@ -282,6 +311,8 @@ impl Error for Status {
 struct WireRef<'a> {
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -293,6 +324,8 @@ struct Wire {
     code: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    reason: Option<String>,
     #[serde(default)]
     errors: Vec<FieldError>,
     #[serde(default)]
@@ -349,6 +382,20 @@ mod tests {
         assert!(Status::from_wire(&sent.to_wire(), "").is_retryable());
         let final_one = Status::conflict("taken");
         assert!(!Status::from_wire(&final_one.to_wire(), "").is_retryable());
+    }
+
+    #[test]
+    fn a_reason_survives_the_wire_if_it_is_a_name() {
+        let sent = Status::conflict("taken").because("email_taken");
+        assert_eq!(
+            Some("email_taken"),
+            Status::from_wire(&sent.to_wire(), "").reason()
+        );
+        for odd in ["", "a b", "A", "a:b", &"x".repeat(65)] {
+            assert_eq!(None, Status::conflict("").because(odd.to_owned()).reason());
+            let wire = serde_json::json!({"code": "conflict", "reason": odd}).to_string();
+            assert_eq!(None, Status::from_wire(wire.as_bytes(), "").reason());
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 ///
 /// An extractor for handlers behind [`Edge::wrap`](super::Edge::wrap): for what belongs to a caller, such as the
 /// keys of its requests. It gives nothing of the token away.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Caller([u8; 32]);
 
 impl Caller {

@@ -1,11 +1,17 @@
 //! The edge of a system: its options, and the order of its layers.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, num::NonZeroU32, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{Method, StatusCode, Uri},
+    middleware,
+    response::{IntoResponse, Response},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Tokens, root, slot};
+use super::{Tokens, rate::Rates, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
     replica::{Admission, Counters, Limits},
@@ -33,7 +39,10 @@ pub struct Options {
     /// for others, so it holds more than a replica. Together as many as [`serve`](super::serve()) has
     /// connections.
     pub limits: Limits,
-    /// Largest body, in bytes. Default 16 KiB.
+    /// Requests that one client may make a second, and at once: a client is a token, or an address without one. More
+    /// are answered 429. Default: as many as there are places for.
+    pub rate_limit: Option<NonZeroU32>,
+    /// Largest body, in bytes; it is read whole before the request gets a place. Default 16 KiB.
     pub max_body: usize,
     /// Whose `traceparent` is continued. Default: nobody's.
     pub trust_traceparent: TrustTraceparent,
@@ -55,6 +64,7 @@ impl Default for Options {
                 max_queued: 256,
                 ..Limits::default()
             },
+            rate_limit: None,
             max_body: 16 * 1024,
             trust_traceparent: TrustTraceparent::Never,
             tokens: None,
@@ -75,6 +85,7 @@ pub(super) struct Shared {
     pub(super) instance: Instance,
     pub(super) options: Options,
     pub(super) admission: Arc<Admission>,
+    pub(super) rates: Option<Rates>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -86,25 +97,22 @@ impl Edge {
             shared: Arc::new(Shared {
                 instance: instance.clone(),
                 admission: Arc::new(Admission::new(options.limits)),
+                rates: options.rate_limit.map(Rates::new),
                 counters: Arc::default(),
                 options,
             }),
         }
     }
 
-    /// Puts the layers round a router, and answers what it doesn't know with problem details.
+    /// Puts the layers round a router, and answers what it doesn't know with problem details: 404, or 405 with
+    /// `allow`. `OPTIONS` is answered 204 with `allow`.
     ///
     /// Give it the finished router: routes that are added afterwards have none of this.
     pub fn wrap(&self, router: Router) -> Router {
         let counters = Arc::clone(&self.shared.counters);
         router
-            .method_not_allowed_fallback(async || {
-                Status::new(
-                    Code::MethodNotAllowed,
-                    "this path has other methods; see `allow`",
-                )
-            })
-            .fallback(async || Status::not_found("there is no such path"))
+            .method_not_allowed_fallback(other_method)
+            .fallback(unknown_path)
             .layer(CatchPanicLayer::custom(
                 move |panic: Box<dyn Any + Send>| {
                     counters.panicked();
@@ -128,4 +136,21 @@ impl Edge {
                 Arc::clone(&self.shared.admission),
             )
     }
+}
+
+/// Answers for a path with other methods than this one; axum adds which they are.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let words = "this path has other methods; see `allow`";
+    Status::new(Code::MethodNotAllowed, words).into_response()
+}
+
+/// Answers for a path that nobody serves. `*` is the server itself, of which one may ask that it is there.
+async fn unknown_path(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Status::not_found("there is no such path").into_response()
 }

@@ -6,12 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opentelemetry::{Context, trace::TraceContextExt};
+use rand::Rng;
 use serde::Serialize;
 
-use crate::{Code, FieldError, Status};
-
-/// Seconds after which a refused request may be repeated.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+use crate::{Code, FieldError, Status, context::RequestScope};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -20,13 +18,19 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
 }
 
 impl IntoResponse for Status {
-    /// Answers with `application/problem+json`, the current request's `trace_id` in it.
+    /// Answers with `application/problem+json`, the current request's id and `trace_id` in it.
+    ///
+    /// `type` is `urn:nats-serve:problem:` and the status's reason, or else its code; of a bug, of which there is
+    /// nothing to tell, it is `about:blank`. `retry-after` stands where the same request may succeed later: 1 s,
+    /// or 2 s for every other one of those that a lack of places or parts refused together.
     fn into_response(self) -> Response {
         let code = self.code();
         let status = http_status(code);
@@ -35,10 +39,12 @@ impl IntoResponse for Status {
             span.is_valid().then(|| span.trace_id().to_string())
         });
         let problem = Problem {
-            r#type: format!("urn:nats-serve:problem:{code}"),
+            r#type: problem_type(&self),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: self.message(),
+            instance: RequestScope::current()
+                .map(|scope| format!("urn:nats-serve:request:{}", scope.request_id)),
             trace_id,
             errors: self.fields(),
         };
@@ -51,11 +57,26 @@ impl IntoResponse for Status {
             HeaderValue::from_static("application/problem+json"),
         );
         if self.is_retryable() {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            headers.insert(header::RETRY_AFTER, retry_after(code));
         }
         response.extensions_mut().insert(code);
         response
     }
+}
+
+fn problem_type(status: &Status) -> String {
+    match (status.reason(), status.code()) {
+        (None, Code::Internal) => "about:blank".to_owned(),
+        (None, code) => format!("urn:nats-serve:problem:{code}"),
+        (Some(reason), _) => format!("urn:nats-serve:problem:{reason}"),
+    }
+}
+
+/// Those who are refused together shall not all come back together.
+fn retry_after(code: Code) -> HeaderValue {
+    let spread = matches!(code, Code::Overloaded | Code::Unavailable);
+    let later = u16::from(spread && rand::rng().random());
+    HeaderValue::from(1 + later)
 }
 
 fn http_status(code: Code) -> StatusCode {

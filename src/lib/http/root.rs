@@ -1,4 +1,4 @@
-//! The outermost layer: root span, request id, deadline, tokens, one log line a request.
+//! The outermost layer: root span, request id, deadline, tokens, rate limit, one log line a request.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Caller, Edge, TrustTraceparent, deadline, problem,
+    Edge, TrustTraceparent, deadline, problem, rate,
     tokens::{self, Shown},
 };
 use crate::{
@@ -67,15 +67,18 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         arrived,
         answered: false,
     };
-    let refused = match shown {
-        Some(Shown::AKnownToken(digest)) => {
-            request.extensions_mut().insert(Caller::with_digest(digest));
-            None
-        }
-        shown => shown.filter(|_| !options.open.contains(&request.uri().path())),
-    };
+    let caller = shown.and_then(Shown::caller);
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    let is_let_in = caller.is_some() || options.open.contains(&request.uri().path());
+    let peer = request.extensions().get().copied();
     let answer = async {
-        match refused {
+        let rates = edge.shared.rates.as_ref();
+        if let Some(Err(wait)) = rates.map(|rates| rates.take(caller, peer)) {
+            return rate::refusal(wait);
+        }
+        match shown.filter(|_| !is_let_in) {
             Some(shown) => tokens::refusal(shown),
             None => next.run(request).await,
         }

@@ -6,6 +6,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -49,6 +50,10 @@ const CLOSING_TIME: Duration = Duration::from_millis(300);
 /// Pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Whose connection a request came by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
 /// How many connections a listener has at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
@@ -85,7 +90,7 @@ pub(super) async fn serve_at_most(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => door.admit(stream),
+            Ok((stream, peer)) => door.admit(stream, Peer(peer.ip())),
             Err(error) => door.pause_after(&error).await,
         }
     }
@@ -93,10 +98,10 @@ pub(super) async fn serve_at_most(
     // The runtime learns of them by polling the listener, hence a second look.
     for _ in 0..2 {
         for _ in 0..at_most.connections {
-            let Some(Ok((stream, _))) = listener.accept().now_or_never() else {
+            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else {
                 break;
             };
-            door.admit(stream);
+            door.admit(stream, Peer(peer.ip()));
         }
         tokio::task::yield_now().await;
     }
@@ -152,11 +157,11 @@ impl Door {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream) {
+    fn admit(&mut self, stream: TcpStream, peer: Peer) {
         self.failing = false;
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             self.full = false;
-            return self.connect(stream, place, self.router.clone());
+            return self.connect(stream, peer, place, self.router.clone());
         }
         if !self.full {
             let all = self.at_most.connections;
@@ -164,7 +169,7 @@ impl Door {
         }
         self.full = true;
         if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
-            self.connect(stream, place, self.refusing.clone());
+            self.connect(stream, peer, place, self.refusing.clone());
         }
     }
 
@@ -176,11 +181,18 @@ impl Door {
         sleep(ACCEPT_PAUSE).await;
     }
 
-    fn connect(&self, stream: TcpStream, place: OwnedSemaphorePermit, router: Router) {
+    fn connect(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        place: OwnedSemaphorePermit,
+        router: Router,
+    ) {
         // Answers are small and complete when they are written; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let requests = self.requests.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             let answered = answer(router.clone(), request);
             let token = requests.token();
             async move {

@@ -1,4 +1,4 @@
-//! The inner layer: the wait for a place, then the handler, each a span as on any other hop.
+//! The inner layer: the body, the wait for a place, the handler. The last two are spans as on any other hop.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use opentelemetry::context::FutureExt;
 
-use super::{Edge, problem};
+use super::{Edge, body, problem};
 use crate::{
     Code, Status,
     context::RequestScope,
@@ -23,6 +23,12 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         request.extensions().get::<MatchedPath>().cloned(),
     ) else {
         return next.run(request).await;
+    };
+    let deadline = tokio::time::Instant::from_std(scope.deadline);
+    let at_most = edge.shared.options.max_body;
+    let request = match body::read(request, at_most, deadline).await {
+        Ok(request) => request,
+        Err(status) => return status.into_response(),
     };
     let instance = &edge.shared.instance;
     let inner = |name| {
@@ -46,7 +52,6 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         };
         spans::waited(&routing, arrived.elapsed());
         let handling = inner(names::REPLICA_HANDLE_REQUEST);
-        let deadline = tokio::time::Instant::from_std(scope.deadline);
         let answer = next.run(request).with_context(handling.clone());
         let response = match tokio::time::timeout_at(deadline, answer).await {
             Ok(response) => response,

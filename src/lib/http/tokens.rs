@@ -16,6 +16,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Caller;
 use crate::{Code, Status};
 
 /// How soon a change of the file is seen.
@@ -77,6 +78,15 @@ pub(super) enum Shown {
     /// With its digest.
     AKnownToken([u8; 32]),
     SomethingElse,
+}
+
+impl Shown {
+    pub(super) fn caller(self) -> Option<Caller> {
+        match self {
+            Self::AKnownToken(digest) => Some(Caller::with_digest(digest)),
+            Self::Nothing | Self::SomethingElse => None,
+        }
+    }
 }
 
 impl Tokens {

@@ -1,6 +1,6 @@
 //! What the gateway listens on, and whom it believes.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -22,6 +22,9 @@ pub(crate) struct Http {
     /// Time for a request that asks for none by `request-timeout-ms`.
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     request_timeout: Duration,
+    /// Requests a second that one client may make, by its token, or else by its address [default: no limit].
+    #[arg(long, env = "RATE_LIMIT", value_name = "NUMBER")]
+    rate_limit: Option<NonZeroU32>,
     /// File with the bearer tokens that callers may show, one a line; it is read again when it changes [default:
     /// none, and nobody needs one].
     #[arg(long, env = "TOKENS_FILE", value_name = "FILE")]
@@ -67,6 +70,7 @@ impl Http {
         Ok(http::Options {
             request_timeout: self.request_timeout,
             limits,
+            rate_limit: self.rate_limit,
             trust_traceparent: match self.trust_traceparent.unwrap_or(default) {
                 Trust::Always => http::TrustTraceparent::Always,
                 Trust::Authenticated => http::TrustTraceparent::Authenticated,

@@ -189,12 +189,13 @@ pub(super) fn unknown() -> Status {
 
 /// The answer about an address that is there.
 pub(super) fn taken() -> Status {
-    Status::conflict("this e-mail address is registered already")
+    Status::conflict("this e-mail address is registered already").because("email_taken")
 }
 
 /// The answer to somebody whose key, or address, another request is about to store.
 pub(super) fn under_way() -> Status {
     Status::conflict("a request with this Idempotency-Key or address is under way")
+        .because("idempotency_key_in_use")
         .worth_repeating()
 }
 
@@ -205,6 +206,7 @@ pub(super) fn other_body() -> Status {
         "this Idempotency-Key stands for another request",
         vec![FieldError::new("Idempotency-Key", words)],
     )
+    .because("idempotency_key_reused")
 }
 
 /// Reads an id in the one form in which ids are given out.

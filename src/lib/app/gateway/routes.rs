@@ -75,5 +75,7 @@ async fn register(
 
 fn unknown_outcome() -> Status {
     let words = "the outcome is unknown; repeat with the same Idempotency-Key";
-    Status::new(Code::DeadlineExceeded, words).worth_repeating()
+    Status::new(Code::DeadlineExceeded, words)
+        .because("outcome_unknown")
+        .worth_repeating()
 }

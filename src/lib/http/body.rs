@@ -1,0 +1,38 @@
+//! The body of a request, read whole before the request gets a place.
+//!
+//! Else a client that sends its body drop by drop would hold a place for as long as it likes to wait.
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Code, Status};
+
+/// Reads the body into memory, as far as it is within the limit and the time.
+pub(super) async fn read(request: Request, at_most: usize, until: Instant) -> Result<Request, Status> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let announced = body.size_hint().lower();
+    if usize::try_from(announced).map_or(true, |announced| announced > at_most) {
+        return Err(too_large());
+    }
+    let reading = Limited::new(body, at_most).collect();
+    match timeout_at(until, reading).await {
+        Ok(Ok(read)) => Ok(Request::from_parts(parts, Body::from(read.to_bytes()))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Status::new(Code::Malformed, "the body could not be read")),
+        Err(_) => Err(Status::new(
+            Code::RequestTimeout,
+            "the body did not come in time",
+        )),
+    }
+}
+
+fn too_large() -> Status {
+    Status::new(Code::TooLarge, "the body is too large")
+}
