@@ -37,7 +37,7 @@ impl Operation for Greet {
     type Reply = String;
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let [role, url, address] = [1, 2, 3].map(|at| env::args().nth(at).unwrap_or_default());
     let service = *[CLOCK, GREETER, WEB]

@@ -14,7 +14,7 @@ use async_nats::ConnectOptions;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let [url, key] = [1, 2].map(|at| env::args().nth(at).unwrap_or_default());
     let seed = fs::read_to_string(&key).map_err(|error| format!("{key}: {error}"))?;

@@ -113,19 +113,21 @@ impl Health {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future drops the probes that it makes; they are made again a second later.
+    /// A dropped future's probes go on, each within its 500 ms, and are told of in the next report.
     pub async fn report(&self) -> Report {
-        let probes = self.due().into_iter().map(|(name, ask)| async move {
-            let outcome = match timeout(PROBE_TIMEOUT, ask()).await {
-                Ok(Ok(())) => (true, Words::from("ok")),
-                Ok(Err(reason)) => (false, reason.into()),
-                Err(_) => (false, format!("no answer within {PROBE_TIMEOUT:?}").into()),
-            };
-            (name, outcome)
+        // Each in a task of its own: whoever asks may be less patient than the probe is slow.
+        let probes = self.due().into_iter().map(|(name, ask)| {
+            let health = self.clone();
+            tokio::spawn(async move {
+                let (passed, words) = match timeout(PROBE_TIMEOUT, ask()).await {
+                    Ok(Ok(())) => (true, Words::from("ok")),
+                    Ok(Err(reason)) => (false, reason.into()),
+                    Err(_) => (false, format!("no answer within {PROBE_TIMEOUT:?}").into()),
+                };
+                health.note(name, passed, words);
+            })
         });
-        for (name, (passed, words)) in join_all(probes).await {
-            self.note(name, passed, words);
-        }
+        join_all(probes).await;
         let now = Instant::now();
         let mut checks = self.lock();
         let over = |check: &Check| check.outcome.until.is_some_and(|until| now >= until);
@@ -305,5 +307,16 @@ mod tests {
         assert_eq!(PROBE_TIMEOUT, asked.elapsed());
         assert_eq!(Some("no answer within 500ms"), first.words("store"));
         assert_eq!(Some("not checked yet"), second.words("store"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_outlives_an_impatient_asker() {
+        let health = Health::default();
+        health.probe("store", std::future::pending);
+        let impatient = timeout(PROBE_TIMEOUT / 2, health.report()).await;
+        assert!(impatient.is_err());
+        tokio::time::sleep(PROBE_TIMEOUT).await;
+        let next = health.report().await;
+        assert_eq!(Some("no answer within 500ms"), next.words("store"));
     }
 }

@@ -31,7 +31,7 @@
 //!     type Reply = String;
 //! }
 //!
-//! #[tokio::main]
+//! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let instance = Instance::new(GREETER);
 //!     let _telemetry = telemetry::init(&instance, &telemetry::Config::default())?;

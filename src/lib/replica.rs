@@ -19,7 +19,8 @@
 //! - Leaving answers all that was accepted, within [`Limits::shutdown_grace`].
 //!
 //! Not promised: that a message is not lost which is on its way when the group is left at a rate of under some
-//! ten a second, in the moment of a reconnect, or when the process is killed. The caller notices by the silence and repeats what is idempotent.
+//! twenty a second for an operation, in the moment of a reconnect, or when the process is killed. The caller notices by the
+//! silence and repeats what is idempotent.
 
 mod admission;
 mod answers;
@@ -300,6 +301,7 @@ impl Running {
     /// Dropping the future leaves the group without waiting for handlers; those that run go on, and their
     /// replies are sent if the runtime lives that long.
     pub async fn until(mut self, shutdown: &Shutdown) {
+        let left = Left(self.core.client.clone());
         let client = self.core.client.clone();
         let mut connection = client.connection();
         let mut rejoined = Rejoined::default();
@@ -336,6 +338,7 @@ impl Running {
                 () = self.follow(is_connected, &mut rejoined) => {}
             }
         }
+        drop(left);
         // Before anything else, so that nobody sends here who could go elsewhere.
         self.core.client.health().fail(health::GROUP, "leaving");
         leave::leave(self.core, self.subscriptions, self.handlers, shutdown).await;
@@ -371,6 +374,15 @@ impl Running {
                 "lost with the connection, not joined again yet",
             );
         }
+    }
+}
+
+/// Says that the group is left, also where nobody was asked to leave it.
+struct Left(Client);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.0.health().fail(health::GROUP, "left");
     }
 }
 

@@ -1,8 +1,12 @@
 //! When to stop: signals, a closed pipe, or the program's own decision.
 
-use std::{io, thread};
+use std::{io, process, thread, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Tells every part of a process that it should leave.
@@ -25,21 +29,24 @@ impl Shutdown {
     /// Makes one that SIGINT and SIGTERM trigger too. One that comes when leaving has been requested, by a
     /// signal or otherwise, hurries.
     ///
-    /// The task that waits for them ends with the second, or with the runtime.
+    /// A thread of its own waits for them, so they are heard also while a handler blocks its runtime's thread. It
+    /// ends with the second, or with the process.
     ///
     /// # Errors
     ///
-    /// Returns an error when the signal handlers can't be installed.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a tokio runtime.
+    /// Returns an error when the signal handlers can't be installed, or the thread can't be started.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
         let requested = shutdown.clone();
-        tokio::spawn(async move {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let (mut interrupt, mut terminate) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+            )
+        };
+        on_a_thread("nats-serve-signals", runtime, async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
@@ -50,8 +57,38 @@ impl Shutdown {
                 }
                 requested.request();
             }
-        });
+        })?;
         Ok(shutdown)
+    }
+
+    /// Ends the process with status 1 where it has not ended by itself in time: `beyond` after its `grace`, or after
+    /// it was hurried.
+    ///
+    /// For a handler that blocks its thread: nothing on that thread can end it any more. Another thread waits, and
+    /// calls `last_words` before, which may be to write what would be lost. A process that leaves in time never
+    /// notices.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the thread can't be started.
+    pub fn exit_when_late(
+        &self,
+        grace: Duration,
+        beyond: Duration,
+        last_words: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let shutdown = self.clone();
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        on_a_thread("nats-serve-late", runtime, async move {
+            shutdown.requested().await;
+            tokio::select! {
+                () = sleep(grace) => {}
+                () = shutdown.hurried() => {}
+            }
+            sleep(beyond).await;
+            last_words();
+            process::exit(1);
+        })
     }
 
     /// Triggers also when standard input closes, which is how a child outlives no parent.
@@ -93,4 +130,13 @@ impl Shutdown {
     pub async fn hurried(&self) {
         self.hurried.cancelled().await;
     }
+}
+
+fn on_a_thread(
+    name: &str,
+    runtime: Runtime,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(move || runtime.block_on(work)).map(|_| ())
 }

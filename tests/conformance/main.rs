@@ -21,6 +21,7 @@ mod python;
 mod rotel;
 
 mod discovery;
+mod mail_settings;
 mod nats_py;
 mod otlp;
 mod smtp;

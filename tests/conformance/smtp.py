@@ -69,6 +69,8 @@ class Handler:
             return "550 relay not permitted"
         if address.startswith("blocked"):
             return f"554 5.7.1 <{address}>: relay access denied"
+        if address.startswith("tardy"):
+            await asyncio.sleep(8)
         session.mood = mood(address)
         if session.mood == 9:
             await asyncio.sleep(1.2)
@@ -81,6 +83,8 @@ class Handler:
         address = envelope.rcpt_tos[0]
         if address.startswith("hang"):
             await asyncio.sleep(3600)
+        if address.startswith("tardy"):
+            await asyncio.sleep(8)
         if address.startswith("slow"):
             await asyncio.sleep(1.5)
         if address.startswith("full"):

@@ -4,14 +4,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
     python::python,
-    support::{Process, Stack, eventually, process},
+    support::{PATIENCE, Process, Stack, eventually, process},
 };
 
 const LOGIN: &str = "mailer:s3cret/@: x";
@@ -364,7 +364,7 @@ async fn however_long_the_mail_server_was_away_its_mails_go_out_soon() {
         "{open}"
     );
     let mails = Mails::start(&["--port", &port]).await;
-    let back = std::time::Instant::now();
+    let back = Instant::now();
     eventually("the mails of the outage", async || {
         (mails.accepted().len() == 20).then_some(())
     })
@@ -434,54 +434,24 @@ async fn guarded_stack(mails: &Mails, tls: &str, password: &Path, roots: &Path) 
     .await
 }
 
-#[test]
-fn settings_that_contradict_or_lack_something_are_errors_that_help() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("password"), "hunter2").unwrap();
-    for (url, dir, file, words) in [
-        (
-            "smtp://mail",
-            "mails",
-            "",
-            "SMTP_URL and MAILS_DIR are both set",
-        ),
-        (
-            "",
-            "",
-            "password",
-            "SMTP_PASSWORD_FILE is set and SMTP_URL is not",
-        ),
-        (
-            "smtp://u@mail",
-            "",
-            "",
-            "names a user and no password; set SMTP_PASSWORD_FILE",
-        ),
-        (
-            "smtp://u@mail",
-            "",
-            "password",
-            "would send the password unencrypted",
-        ),
-        ("hunter2", "", "", "SMTP_URL is no URL"),
-        (
-            "imap://mail",
-            "",
-            "",
-            "SMTP_URL can't be used; write smtps://host",
-        ),
-    ] {
-        let variables = [
-            ("NATS_URL", "nats://127.0.0.1:1"),
-            ("SMTP_URL", url),
-            ("MAILS_DIR", dir),
-            ("SMTP_PASSWORD_FILE", file),
-        ];
-        let run = crate::support::process::run;
-        let (good, said) = run(folder.path(), &["notification-service"], &variables);
-        assert!(
-            !good && said.contains(words) && !said.contains("hunter2"),
-            "{url}: {said}"
-        );
+#[tokio::test]
+async fn a_mail_that_takes_longer_than_its_lease_is_sent_once() {
+    let mails = Mails::start(&[]).await;
+    let url = format!("smtp://127.0.0.1:{}", mails.port);
+    let stack = stack(&url, &[("MAIL_TIMEOUT", "10s")]).await;
+    // 16 s in all, each answer within the 10 s that it may take.
+    assert_eq!("queued", mail_to(&stack, "tardy@example.com").await);
+    let until = Instant::now() + 2 * PATIENCE;
+    while taken(&mails, "tardy@example.com") == 0 {
+        assert!(Instant::now() < until, "{}", mails.process.output());
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let noted = eventually("the note", async || {
+        let outbox = outbox(&stack, &["--json"]).await;
+        (outbox["pending"] == 0).then_some(outbox)
+    });
+    assert_eq!(json!([]), noted.await["entries"]);
+    // Where the lease had run out another would be under way.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(1, taken(&mails, "tardy@example.com"));
 }

@@ -103,6 +103,14 @@ impl Server {
             other => Err(format!("{other:?}: {}", String::from_utf8_lossy(&said))),
         }
     }
+
+    /// Kills one of the server's processes: it ends all others, and recovers from its log.
+    pub(crate) async fn crash(&self, database: &str) {
+        let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+             AND pid <> pg_backend_pid() LIMIT 1";
+        let pid = self.query(database, pid).await.unwrap();
+        self.run(&["sh", "-c", &format!("kill -9 {}", pid.trim())]);
+    }
 }
 
 #[tokio::test]
@@ -236,10 +244,7 @@ async fn a_server_that_crashes_costs_a_moment_and_no_process_and_no_user_that_wa
     let mut server = Server::start().await;
     let database = Database::start(1, &server.fresh().await).await;
     let before = database.create("David", "david@example.com").await.unwrap();
-    // A backend that is killed makes the server end all others, and recover from its log.
-    let pid = "SELECT pid FROM pg_stat_activity WHERE datname = 'test1' AND pid <> pg_backend_pid() LIMIT 1";
-    let pid = server.query("test1", pid).await.unwrap();
-    server.run(&["sh", "-c", &format!("kill -9 {}", pid.trim())]);
+    server.crash("test1").await;
     let crashed = Instant::now();
     let read = eventually("an answer", async || database.user(&before.id).await.ok()).await;
     assert_eq!(before, read.user);

@@ -38,6 +38,11 @@ impl Store for Sqlite {
         output.status.success()
     }
 
+    /// It is in the processes, and crashes with them.
+    async fn crash(&self, _: &Bench) -> bool {
+        false
+    }
+
     async fn rows(&self, bench: &Bench) -> Vec<Row> {
         let code = "import sqlite3, json; c = sqlite3.connect('.nats-serve/nats-serve.db'); \
              print(json.dumps([dict(zip(['id', 'email', 'name', 'registration_id', 'mail', 'event'], row)) \

@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use rustix::process::Signal;
 use tokio::{
     sync::{Mutex, MutexGuard},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
-use crate::support::{Server, Stack};
+use crate::support::{Process, Server, Stack};
+
+/// How long a replica holds what reaches it before it is killed: longer than the pause between two requests, and
+/// shorter than any caller's patience.
+const HOLDING: Duration = Duration::from_millis(100);
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -21,6 +26,8 @@ pub(crate) async fn turn() -> MutexGuard<'static, ()> {
 pub(crate) struct Bench {
     pub(crate) stack: Stack,
     started: BTreeMap<&'static str, usize>,
+    /// What those said who are no more.
+    said: String,
 }
 
 impl Bench {
@@ -41,6 +48,7 @@ impl Bench {
         let mut bench = Self {
             stack: Stack::empty(nats, variables),
             started: BTreeMap::new(),
+            said: String::new(),
         };
         let mut names = Vec::new();
         for (service, replicas) in services {
@@ -76,7 +84,27 @@ impl Bench {
 
     /// Ends a process as a crash would.
     pub(crate) fn kill(&mut self, name: &str) {
-        drop(self.stack.processes.remove(name).unwrap());
+        let process = self.stack.processes.remove(name).unwrap();
+        self.said.push_str(&process.output());
+    }
+
+    /// Ends a process as a crash would, with what has reached it in a moment and will never be answered.
+    pub(crate) async fn kill_with_work(&mut self, name: &str) {
+        self.signal(name, Signal::STOP);
+        sleep(HOLDING).await;
+        self.kill(name);
+    }
+
+    /// How many mails were sent that were there already, by those who say so: the folder shows each but once.
+    pub(crate) fn mails_sent_again(&self) -> usize {
+        let running = self.stack.processes.values().map(Process::output);
+        let again = |said: &str| said.matches("there already was sent again").count();
+        again(&self.said) + running.map(|said| again(&said)).sum::<usize>()
+    }
+
+    /// Keeps what a process said that has left.
+    pub(crate) fn keep_words_of(&mut self, process: &Process) {
+        self.said.push_str(&process.output());
     }
 
     /// Kills the oldest replica of one service after the other, one every 2 s, and starts another in its place; returns
@@ -90,7 +118,7 @@ impl Bench {
         let mut kills = 0;
         for service in services.iter().copied().cycle() {
             let next = Instant::now() + Duration::from_secs(2);
-            self.kill(&self.replicas(service)[0]);
+            self.kill_with_work(&self.replicas(service)[0]).await;
             kills += 1;
             self.add(service).await;
             sleep_until(next).await;
@@ -101,7 +129,7 @@ impl Bench {
         kills
     }
 
-    pub(crate) fn signal(&self, name: &str, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
         self.stack.processes[name].signal(signal);
     }
 

@@ -66,7 +66,9 @@ async fn malformed_headers_and_subjects_cost_a_reconnect_at_most() {
         publish(&nats, &message).await;
         eventually("a line about it", async || {
             let output = bench.stack.processes["user-service-1"].output();
-            output[said..].contains("\"WARN\"").then_some(())
+            output[said..]
+                .contains("lost the connection to NATS")
+                .then_some(())
         })
         .await;
         let load = Load::start(bench.get_user("gateway-1"), 50);

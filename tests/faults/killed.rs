@@ -2,6 +2,7 @@
 
 use crate::{
     bench::{Bench, THREE_EACH, turn},
+    calls::Hops,
     load::Load,
     settings::{figure, lasting, rate},
 };
@@ -25,4 +26,9 @@ async fn killed(how: &str, variables: &[(&str, &str)]) {
     let report = load.stop().await;
     figure(&format!("{kills} replicas killed, {how}"), &report);
     report.assert_no_failure();
+    let hops = Hops::read(&bench.stack.spans());
+    let repeated = ["DatabaseService", "UserService"].map(|one| hops.repeated(one, 0).len());
+    let repeated: usize = repeated.iter().sum();
+    figure(&format!("calls that were repeated, {how}"), repeated);
+    assert!(repeated > 0, "nobody met a replica that was killed");
 }

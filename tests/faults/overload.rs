@@ -23,8 +23,10 @@ const PLACES: usize = 8;
 const WORK_MS: u64 = 20;
 /// What a call gets if nobody says otherwise.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The promise is 5 s.
-const NORMAL: Duration = Duration::from_secs(50);
+/// How long a place is waited for if nobody says otherwise.
+const QUEUE_WAIT: Duration = Duration::from_millis(50);
+/// The promise, and ten times that.
+const NORMAL: Duration = Duration::from_secs(5);
 
 struct Called {
     took: Duration,
@@ -96,8 +98,8 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
     let before = resident_kb();
     let started = Instant::now();
     let (calls, single) = tokio::join!(
-        open_loop(&client, 3 * CAPACITY, lasting(6)),
-        single_refusals(nats.url(), lasting(6)),
+        open_loop(&client, 3 * CAPACITY, lasting(20)),
+        single_refusals(nats.url(), lasting(20)),
     );
     let lasted = started.elapsed();
     let grown = resident_kb().saturating_sub(before);
@@ -108,7 +110,8 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
         if times(&second, true).is_empty() {
             break since;
         }
-        assert!(since < NORMAL, "still refusing after {since:?}");
+        let at_most = if strict() { NORMAL } else { 10 * NORMAL };
+        assert!(since < at_most, "still refusing after {since:?}");
     };
 
     let (good, refused) = (times(&calls, false), times(&calls, true));
@@ -143,10 +146,14 @@ async fn three_times_the_capacity_costs_the_surplus_and_nothing_else() {
     let expected = |call: &Called| matches!(call.failed, None | Some(Code::Overloaded));
     assert!(calls.iter().all(expected));
     // An attempt is refused after QUEUE_WAIT, 50 ms, or at once.
-    for refusals in [refused, single] {
+    for refusals in [refused, single.clone()] {
         assert!(!refusals.is_empty());
         let typical = percentile(refusals, 50);
         assert!(typical < Duration::from_millis(500), "{typical:?}");
+    }
+    if strict() {
+        let nearly_all = percentile(single, 95);
+        assert!(nearly_all < 2 * QUEUE_WAIT, "{nearly_all:?}");
     }
     assert!(grown < 30_000, "{grown} KB");
     replica.leave().await;

@@ -7,7 +7,7 @@ use crate::{
     calls::Hops,
     load::Load,
     proxy::Proxy,
-    settings::figure,
+    settings::{figure, strict},
     support::{Server, eventually},
 };
 
@@ -37,8 +37,10 @@ async fn a_lost_reply_costs_an_attempt_and_no_get() {
     figure("5 replies of the database lost", &report);
     report.assert_no_failure();
     assert!(repeated.len() >= 5, "{repeated:?}");
+    // A user service that gets no processor for a while is silent as well.
+    let both = repeated.intersection(&above).count();
     assert!(
-        repeated.intersection(&above).count() < 3,
+        both <= if strict() { 0 } else { 2 },
         "only the caller repeats"
     );
 }

@@ -52,7 +52,7 @@ async fn a_rolling_restart_costs_no_keyed_registration() {
     let mut bench = Bench::start(&SERVICES, &[]).await;
     let load = Load::registering(bench.register("gateway-1"), rate() / 2);
     let report = restart(&mut bench, load, Bench::register, "registrations").await;
-    assert_each_once(&bench.stack, &report).await;
+    assert_each_once(&bench, &report, 0).await;
 }
 
 async fn restart(
@@ -108,6 +108,7 @@ async fn leave(bench: &mut Bench, names: &[String]) -> Vec<Duration> {
         let said = process.output();
         let excused = !strict() && stalls::concern(told, Instant::now());
         assert!(excused || !said.contains("messages came after"), "{said}");
+        bench.keep_words_of(process);
         took.push(told.elapsed());
     }
     took

@@ -30,13 +30,27 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 async fn a_gateway_that_leaves_finishes_its_open_request() {
     let _turn = turn().await;
     let bench = Bench::on(Server::start().await, &ONE_EACH, &[]).await;
-    let mut open = registration(&bench, BODY.len(), &BODY[..10]).await;
-    begun(&bench, "gateway").await;
+    let mut open = a_stuck_registration(&bench, "gateway").await;
+    bench.signal("gateway-1", Signal::TERM);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.signal("database-service-1", Signal::CONT);
+    let mut answer = String::new();
+    // It closes the connection after the answer.
+    let reading = open.read_to_string(&mut answer);
+    tokio::time::timeout(BOUND, reading).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_waits_for_the_rest_of_a_body() {
+    let _turn = turn().await;
+    let bench = Bench::on(Server::start().await, &ONE_EACH, &[]).await;
+    let mut open = registration(&bench, &BODY[..10]).await;
+    assert_eq!(200, bench.stack.get("/user/1").await.status);
     bench.signal("gateway-1", Signal::TERM);
     tokio::time::sleep(Duration::from_secs(1)).await;
     open.write_all(&BODY.as_bytes()[10..]).await.unwrap();
     let mut answer = String::new();
-    // It closes the connection after the answer.
     let reading = open.read_to_string(&mut answer);
     tokio::time::timeout(BOUND, reading).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
@@ -46,7 +60,7 @@ async fn a_gateway_that_leaves_finishes_its_open_request() {
 async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
     let _turn = turn().await;
     let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
-    let _stuck = half_a_registration(&bench).await;
+    let _stuck = a_stuck_registration(&bench, "gateway").await;
     let took = ended(&mut bench, "gateway-1", 1).await;
     figure(
         "a stuck gateway with a grace of 1 s left after",
@@ -60,9 +74,7 @@ async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
 async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
     let _turn = turn().await;
     let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
-    bench.signal("database-service-1", Signal::STOP);
-    let _stuck = registration(&bench, BODY.len(), BODY).await;
-    begun(&bench, "user-service").await;
+    let _stuck = a_stuck_registration(&bench, "user-service").await;
     let took = ended(&mut bench, "user-service-1", 1).await;
     figure(
         "a stuck replica with a grace of 1 s left after",
@@ -75,19 +87,20 @@ async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
 #[tokio::test]
 async fn a_second_signal_ends_a_process_at_once() {
     let _turn = turn().await;
-    let mut bench = Bench::on(
-        Server::start().await,
-        &ONE_EACH,
-        &[("SHUTDOWN_GRACE", "60s")],
-    )
-    .await;
-    let _stuck = half_a_registration(&bench).await;
-    let took = ended(&mut bench, "gateway-1", 2).await;
-    figure(
-        "a stuck gateway with a grace of 60 s, told twice, left after",
-        format!("{took:.1?}"),
-    );
-    was_written(&bench, "gateway", "proxy_http_request").await;
+    for (service, span) in [
+        ("gateway", "proxy_http_request"),
+        ("user-service", "replica_handle_request"),
+    ] {
+        let patient = [("SHUTDOWN_GRACE", "60s")];
+        let mut bench = Bench::on(Server::start().await, &ONE_EACH, &patient).await;
+        let _stuck = a_stuck_registration(&bench, service).await;
+        let took = ended(&mut bench, &format!("{service}-1"), 2).await;
+        figure(
+            &format!("a stuck {service} with a grace of 60 s, told twice, left after"),
+            format!("{took:.1?}"),
+        );
+        was_written(&bench, service, span).await;
+    }
 }
 
 /// Checks that a service's span of the stuck request was ended and written when its process left.
@@ -99,21 +112,24 @@ async fn was_written(bench: &Bench, service: &str, span: &str) {
     assert!(found, "no {span} of {service}");
 }
 
-/// Sends a registration whose body never ends.
-async fn half_a_registration(bench: &Bench) -> TcpStream {
-    let connection = registration(bench, BODY.len(), &BODY[..10]).await;
-    begun(bench, "gateway").await;
+/// Freezes the database, and sends a registration that a service then waits with.
+async fn a_stuck_registration(bench: &Bench, service: &str) -> TcpStream {
+    bench.signal("database-service-1", Signal::STOP);
+    let connection = registration(bench, BODY).await;
+    begun(bench, service).await;
     connection
 }
 
-async fn registration(bench: &Bench, length: usize, body: &str) -> TcpStream {
+/// Sends a registration, or the beginning of one.
+async fn registration(bench: &Bench, body: &str) -> TcpStream {
     let url = bench.get_user("gateway-1");
     let address = url.trim_start_matches("http://").split('/').next().unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "POST /register HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
          request-timeout-ms: 30000\r\ntraceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n\
-         content-length: {length}\r\n\r\n{body}"
+         content-length: {}\r\n\r\n{body}",
+        BODY.len()
     );
     connection.write_all(request.as_bytes()).await.unwrap();
     connection

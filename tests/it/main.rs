@@ -10,6 +10,7 @@ mod support;
 
 mod application;
 mod attempts;
+mod blocked;
 mod edge;
 mod example;
 mod forbidden;

@@ -78,7 +78,7 @@ async fn a_service_that_is_away_is_a_503_at_once_and_heals_with_its_first_replic
     let away = stack.get("/user/1").await;
     let problem = away.problem(503);
     assert_eq!("no user-service is running", problem["detail"]);
-    assert_eq!("1", away.header("retry-after"));
+    assert!(["1", "2"].contains(&away.header("retry-after")));
     assert!(
         started.elapsed() < Duration::from_millis(1_900),
         "not the whole deadline"

@@ -30,6 +30,14 @@ pub(super) fn note(ctx: &Ctx, client: &Client, settled: SettleMailRequest) {
     ctx.spawn(settle(client.clone(), settled));
 }
 
+/// Keeps the lease of a mail that is still being sent, if the database can be told now.
+pub(super) async fn keep(client: &Client, settled: &SettleMailRequest) {
+    let one_try = Instant::now() + ONE_TRY;
+    let keeping = client.call::<SettleMail>(settled);
+    // Whoever asks again soon needs no answer.
+    let _ = with_deadline(one_try, unrecorded(keeping)).await;
+}
+
 /// Tries again where the database is away. Its relay leaves time for these when it is back; what nobody has noted then, it
 /// sends.
 async fn settle(client: Client, settled: SettleMailRequest) {

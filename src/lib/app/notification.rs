@@ -27,7 +27,7 @@ use super::{
         outbox::{Outcome, SettleMailRequest},
     },
     config::{self, state},
-    note::note,
+    note::{keep, note},
     process::{Latency, Process},
 };
 use crate::{Client, Code, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
@@ -37,6 +37,8 @@ use smtp::Smtp;
 
 /// Time for the note that a mail is sent, also where the connection is lost for a moment, and for the answer.
 const NOTE_TIME: Duration = Duration::from_secs(2);
+/// How often a mail that takes longer than its lease is kept: sooner than a relay that has just started takes anything.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
 /// What sending a mail took in the application that this one answers.
 const SIMULATED_SEND: Duration = Duration::from_millis(150);
 
@@ -104,11 +106,7 @@ impl<M: Mailer> Sender<M> {
                     "The welcome mail could not be sent.".to_owned(),
                 ),
                 Sent::UnderWay(ending) => {
-                    self.note_at_its_end(ctx, &request, ending);
-                    (
-                        MailStatus::Queued,
-                        "The welcome mail is on its way.".to_owned(),
-                    )
+                    return Ok(self.goes_on(ctx, request, ending));
                 }
             },
             None if request.gate.is_none() => {
@@ -134,23 +132,36 @@ impl<M: Mailer> Sender<M> {
         })
     }
 
-    /// A mail that takes longer than its lease is sent after all, as a rule; nobody need send it again then.
-    fn note_at_its_end(
+    /// A mail that takes longer than its lease is sent after all, as a rule: until it is known, nobody else may begin.
+    fn goes_on(
         &self,
         ctx: &Ctx,
-        request: &SendWelcomeEmailRequest,
-        ending: BoxFuture<'static, Option<Outcome>>,
-    ) {
-        // What it is in the end is filled in then.
-        let Some(settled) = settle(request, Outcome::Later) else {
-            return;
-        };
-        let (inner, client) = (ctx.clone(), self.client.clone());
-        ctx.spawn(async move {
-            if let Some(outcome) = ending.await {
+        request: SendWelcomeEmailRequest,
+        mut ending: BoxFuture<'static, Option<Outcome>>,
+    ) -> Mailed {
+        let settled = settle(&request, Outcome::UnderWay);
+        let is_noted = settled.is_some();
+        if let Some(settled) = settled {
+            let (inner, client) = (ctx.clone(), self.client.clone());
+            ctx.spawn(async move {
+                let ended = loop {
+                    keep(&client, &settled).await;
+                    if let Ok(ended) = timeout(KEEP_EVERY, &mut ending).await {
+                        break ended;
+                    }
+                };
+                let outcome = ended.unwrap_or(Outcome::Later);
                 note(&inner, &client, SettleMailRequest { outcome, ..settled });
-            }
-        });
+            });
+        }
+        Mailed {
+            notification: Notification {
+                status: MailStatus::Queued,
+                message: "The welcome mail is on its way.".to_owned(),
+                recipient: request.email,
+            },
+            is_noted,
+        }
     }
 
     /// Asks the gate, if there is one, and returns until when the mail may be sent: from then on somebody else may.

@@ -1,6 +1,11 @@
 //! The steps of every service's main, once: settings, telemetry, connection, serving, leaving.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
@@ -14,6 +19,8 @@ use crate::{
 const LEAVING_TIME: Duration = Duration::from_secs(3);
 /// Time for a write to the disk, or another's lock, that is being waited for.
 const BLOCKING_TIME: Duration = Duration::from_secs(1);
+/// Time beyond the grace for a process that does all this in time, the last spans included.
+const ENDING_TIME: Duration = Duration::from_secs(7);
 
 /// What a service is given to serve with.
 #[derive(Debug)]
@@ -46,6 +53,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let instance = Instance::new(service);
     let telemetry = telemetry::init(&instance, &common.telemetry.config(common.supervised)?)?;
+    let telemetry = Arc::new(Mutex::new(Some(telemetry)));
     telemetry::log_panics();
     // One thread: a process is a replica, and more of them use more cores.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,6 +62,12 @@ pub(crate) fn run(
         .context("the async runtime can't be started")?;
     let result = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("signals can't be handled")?;
+        let spans = Arc::clone(&telemetry);
+        let grace = common.limits.shutdown_grace;
+        shutdown.exit_when_late(grace, ENDING_TIME, move || {
+            tracing::error!("left by force: a request blocks the process's thread");
+            flush(&spans);
+        })?;
         if common.supervised {
             shutdown.also_when_stdin_closes();
         }
@@ -78,8 +92,16 @@ pub(crate) fn run(
     });
     // Nothing may record any more when the last spans are written.
     runtime.shutdown_timeout(BLOCKING_TIME);
-    telemetry.shutdown();
+    flush(&telemetry);
     result
+}
+
+/// Writes what is recorded and not written yet. Once: the second of two finds nothing to do.
+fn flush(telemetry: &Mutex<Option<telemetry::Guard>>) {
+    let mut recorded = telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(guard) = recorded.take() {
+        guard.shutdown();
+    }
 }
 
 /// Ends when everything should long have ended.

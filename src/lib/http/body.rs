@@ -12,7 +12,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::{Code, Status};
 
 /// Reads the body into memory, as far as it is within the limit and the time.
-pub(super) async fn read(request: Request, at_most: usize, until: Instant) -> Result<Request, Status> {
+pub(super) async fn read(
+    request: Request,
+    at_most: usize,
+    until: Instant,
+) -> Result<Request, Status> {
     if request.body().is_end_stream() {
         return Ok(request);
     }

@@ -75,7 +75,9 @@ impl Rates {
         }
         let is_full = self.addresses.len() >= ADDRESSES;
         if is_full && self.overflow_logged.is_due() {
-            tracing::warn!("more than {ADDRESSES} addresses ask at a time; none of them is limited");
+            tracing::warn!(
+                "more than {ADDRESSES} addresses ask at a time; none of them is limited"
+            );
         }
         is_full
     }
@@ -84,7 +86,9 @@ impl Rates {
 /// The part of an address that its owner can't change at will.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
         address => address,
     }
 }

@@ -181,13 +181,7 @@ impl Door {
         sleep(ACCEPT_PAUSE).await;
     }
 
-    fn connect(
-        &self,
-        stream: TcpStream,
-        peer: Peer,
-        place: OwnedSemaphorePermit,
-        router: Router,
-    ) {
+    fn connect(&self, stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit, router: Router) {
         // Answers are small and complete when they are written; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let requests = self.requests.clone();

@@ -87,6 +87,10 @@ pub(crate) enum Kind {
     Lock,
     /// The same, longer than a lease.
     LongLock,
+    /// Of all replicas of the database service at once, longer than a lease.
+    DatabaseAway,
+    /// Of the store's server, which recovers.
+    Crash,
     MailAway,
 }
 
@@ -100,6 +104,8 @@ impl Kind {
             Self::Silence => "silence",
             Self::Lock => "lock",
             Self::LongLock => "long lock",
+            Self::DatabaseAway => "database away",
+            Self::Crash => "crash of the store",
             Self::MailAway => "mail away",
         }
     }
@@ -232,17 +238,21 @@ impl Books {
                 (fault.from <= noted && fault.from + TAKEN_AFTER >= mail.at)
                     || (fault.to <= again.at && fault.to + TAKEN_AFTER >= again.at)
             }
-            Kind::Pause | Kind::Cut | Kind::Silence | Kind::Lock | Kind::LongLock => false,
+            Kind::Pause
+            | Kind::Cut
+            | Kind::Silence
+            | Kind::Lock
+            | Kind::LongLock
+            | Kind::DatabaseAway
+            | Kind::Crash => false,
         });
         excuse.map(|fault| fault.kind.name())
     }
 
     /// When it should have been noted that a mail was accepted.
     fn noted(&self, mail: &Mail) -> f64 {
-        let locks = self
-            .faults
-            .iter()
-            .filter(|fault| matches!(fault.kind, Kind::Lock | Kind::LongLock));
+        let away = [Kind::Lock, Kind::LongLock, Kind::DatabaseAway];
+        let locks = (self.faults.iter()).filter(|fault| away.contains(&fault.kind));
         let mut noted = mail.at + NOTED_AFTER;
         for lock in locks {
             if lock.from <= noted && lock.to >= mail.at {

@@ -32,7 +32,7 @@ const SERVICES: [(&str, usize); 4] = [
 /// One more replica of these is behind the proxy.
 const CUT_OFF: [&str; 3] = ["database-service", "notification-service", "user-service"];
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     Kind::Kill,
     Kind::Pause,
     Kind::LongPause,
@@ -40,6 +40,8 @@ const KINDS: [Kind; 8] = [
     Kind::Silence,
     Kind::Lock,
     Kind::LongLock,
+    Kind::DatabaseAway,
+    Kind::Crash,
     Kind::MailAway,
 ];
 /// Killed and paused, besides those that are in front of the proxy.
@@ -72,6 +74,9 @@ pub(crate) trait Store {
     /// Keeps the tables from being written for a while.
     /// Returns whether it got to.
     async fn lock(&self, bench: &Bench, time: Duration) -> bool;
+
+    /// Has the server crash and recover. Returns whether there is one.
+    async fn crash(&self, bench: &Bench) -> bool;
 
     /// Reads all users but the first three, with what the outbox says.
     async fn rows(&self, bench: &Bench) -> Vec<Row>;
@@ -185,6 +190,16 @@ impl Trouble {
                 tokio::time::sleep(time).await;
                 self.bench.signal(&name, Signal::CONT);
             }
+            Kind::DatabaseAway => {
+                self.database_away(milliseconds(random, 16_000..20_000))
+                    .await;
+                service = "database-service";
+            }
+            Kind::Crash => {
+                if !store.crash(&self.bench).await {
+                    return;
+                }
+            }
             // It lasts while other things fail.
             Kind::LongPause => return self.fall_asleep(random),
             Kind::Cut | Kind::Silence => {
@@ -213,11 +228,38 @@ impl Trouble {
         self.note(kind, service, from);
     }
 
+    /// Ends all replicas of the database service, and starts as many again a while later.
+    async fn database_away(&mut self, time: Duration) {
+        const DATABASE: &str = "database-service";
+        if self
+            .asleep
+            .as_ref()
+            .is_some_and(|asleep| asleep.service == DATABASE)
+        {
+            self.wake();
+        }
+        for name in self.bench.replicas(DATABASE) {
+            self.bench.kill(&name);
+        }
+        tokio::time::sleep(time).await;
+        let direct = self.direct[DATABASE].len();
+        let mut names = Vec::new();
+        for _ in 0..direct {
+            names.push(self.bench.add(DATABASE).await);
+        }
+        self.direct.insert(DATABASE, names);
+        let url = self.network.url();
+        self.bench.add_with(DATABASE, &[("NATS_URL", &url)]).await;
+    }
+
     /// Each kind comes once before one comes again.
     fn next_kind(&mut self, random: &mut StdRng) -> Kind {
         if self.deck.is_empty() {
             let kinds = KINDS.into_iter();
-            let is_long = |kind: &Kind| matches!(kind, Kind::LongPause | Kind::LongLock);
+            let is_long = |kind: &Kind| {
+                let long = [Kind::LongPause, Kind::LongLock, Kind::DatabaseAway];
+                long.contains(kind)
+            };
             self.deck = kinds
                 .filter(|kind| self.is_long || !is_long(kind))
                 .collect();

@@ -67,6 +67,8 @@ pub enum Outcome {
     NotBegun,
     /// It will never be taken.
     Failed,
+    /// It is still being sent: whoever has it keeps it for another lease.
+    UnderWay,
 }
 
 /// Notes what became of a welcome mail.

@@ -125,6 +125,8 @@ impl<S: Store> Relay<S> {
     /// Looks again and again until shutdown is requested; then ends what is being sent, within the grace.
     pub(super) async fn run(&self, shutdown: &Shutdown) {
         let mut looks = Looks::default();
+        // The store may have been away with us: what was sent meanwhile is noted first.
+        looks.rest();
         for look in 0_u32.. {
             let pause = PAUSE.mul_f64(rand::random_range(0.5..1.5));
             tokio::select! {

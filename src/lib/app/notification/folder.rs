@@ -67,7 +67,17 @@ impl mailer::Prepared for Prepared {
     /// Makes the mail appear.
     async fn send(self, _until: Instant) -> Result<Sent, Status> {
         let (hidden, sent) = (self.hidden.clone(), self.sent.clone());
-        blocking(move || fs::rename(hidden, sent)).await?;
+        blocking(move || {
+            let is_there = sent.exists();
+            fs::rename(hidden, &sent)?;
+            if is_there {
+                tracing::warn!("a mail that was there already was sent again");
+            }
+            // The name must survive a power cut as the note of it does.
+            sent.parent()
+                .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        })
+        .await?;
         Ok(Sent::Accepted)
     }
 }

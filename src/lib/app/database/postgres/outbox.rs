@@ -52,6 +52,7 @@ pub(super) async fn settle(
             "UPDATE outbox SET status = 'failed', holder = NULL
              WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
         ),
+        Outcome::UnderWay => return under_way(connection, settled).await,
         Outcome::NotBegun => return not_begun(connection, settled).await,
         Outcome::Later => return later(connection, settled).await,
     };
@@ -59,6 +60,20 @@ pub(super) async fn settle(
         .bind(&settled.registration_id)
         .bind(settled.kind.as_str())
         .bind(&settled.holder)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+async fn under_way(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
+    let held = sqlx::query(
+        "UPDATE outbox SET due_at = now_ms() + $4
+         WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
+    );
+    held.bind(&settled.registration_id)
+        .bind(settled.kind.as_str())
+        .bind(&settled.holder)
+        .bind(milliseconds(HELD))
         .execute(connection)
         .await
         .map(|_| ())

@@ -63,6 +63,7 @@ impl Work for Settled {
                 "UPDATE outbox SET status = 'failed', holder = NULL
                  WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
             ),
+            Outcome::UnderWay => return self.under_way(connection, now).await,
             Outcome::NotBegun => return self.not_begun(connection, now).await,
             Outcome::Later => return self.later(connection, now).await,
         };
@@ -77,6 +78,24 @@ impl Work for Settled {
 }
 
 impl Settled {
+    async fn under_way(
+        &self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> Result<(), sqlx::Error> {
+        let held = sqlx::query(
+            "UPDATE outbox SET due_at = ?4
+             WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
+        );
+        held.bind(&self.registration_id)
+            .bind(self.kind.as_str())
+            .bind(&self.holder)
+            .bind(now + milliseconds(HELD))
+            .execute(connection)
+            .await
+            .map(|_| ())
+    }
+
     /// That was no try, for a day; after that it is one.
     async fn not_begun(
         &self,
