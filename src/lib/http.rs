@@ -13,7 +13,7 @@ mod edge;
 mod json;
 #[cfg(feature = "app")]
 pub(crate) mod probe;
-mod problem;
+pub(crate) mod problem;
 mod rate;
 mod root;
 mod serve;

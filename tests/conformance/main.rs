@@ -23,5 +23,6 @@ mod rotel;
 mod discovery;
 mod mail_settings;
 mod nats_py;
+mod openapi;
 mod otlp;
 mod smtp;

@@ -1,4 +1,4 @@
-//! A Python environment under the target folder, made once from `requirements.txt`.
+//! Python environments under the target folder, each made once from its requirements.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,11 @@ use serde_json::Value;
 
 use crate::support::{Stack, process};
 
-const REQUIREMENTS: &str = include_str!("requirements.txt");
+/// Name and requirements of an environment.
+type Wanted = (&'static str, &'static str);
+
+const SERVERS: Wanted = ("conformance", include_str!("requirements.txt"));
+const TESTER: Wanted = ("schemathesis", include_str!("schemathesis.txt"));
 
 /// Where this folder's scripts are.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
@@ -19,7 +23,13 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
 /// The interpreter, in which the requirements can be imported.
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(environment)
+    PYTHON.get_or_init(|| environment(SERVERS))
+}
+
+/// The program of the tester of HTTP APIs.
+pub(crate) fn tester() -> &'static Path {
+    static TESTER_PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    TESTER_PROGRAM.get_or_init(|| environment(TESTER).with_file_name("schemathesis"))
 }
 
 /// Runs one of the scripts against a stack's NATS and reads the JSON that it prints.
@@ -45,8 +55,8 @@ pub(crate) fn evaluate(python: &Path, code: &str) -> String {
 }
 
 /// Other tests, and other test processes, may want it at the same moment.
-fn environment() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+fn environment((name, requirements): Wanted) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
@@ -57,17 +67,17 @@ fn environment() -> PathBuf {
     let python = venv.join("bin/python");
     // Written last, so that what was begun and not finished is made anew.
     let made_from = venv.join("made-from");
-    let wanted = format!("{version}\n{REQUIREMENTS}");
+    let wanted = format!("{version}\n{requirements}");
     if fs::read_to_string(&made_from).is_ok_and(|text| text == wanted) {
         return python;
     }
     let _ = fs::remove_dir_all(&venv);
-    let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).unwrap();
+    let file = folder.join("requirements.txt");
+    fs::write(&file, requirements).unwrap();
     run(Command::new(system).args(["-m", "venv"]).arg(&venv));
     run(Command::new(&python)
         .args("-m pip --quiet --disable-pip-version-check install --require-hashes -r".split(' '))
-        .arg(&requirements));
+        .arg(&file));
     fs::write(&made_from, wanted).unwrap();
     python
 }

@@ -1,11 +1,13 @@
 //! What the services promise each other: requests, replies, operations. No I/O.
 
+pub(crate) mod answers;
 pub mod database;
 pub mod notification;
 pub mod outbox;
 pub mod user;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Service;
 
@@ -13,13 +15,16 @@ use crate::Service;
 pub const GATEWAY: Service = Service::new("gateway").with_deployment("APIGateway");
 
 /// A registered user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// Decimal digits.
+    #[schema(pattern = "^[0-9]+$", example = "4")]
     pub id: String,
     /// As it was given.
+    #[schema(example = "David")]
     pub name: String,
     /// As it was given; compared in lower case.
+    #[schema(example = "david@example.com")]
     pub email: String,
 }
 

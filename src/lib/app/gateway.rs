@@ -2,6 +2,7 @@
 
 mod bodies;
 mod key;
+mod openapi;
 mod routes;
 
 use anyhow::Context as _;

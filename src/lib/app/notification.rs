@@ -1,6 +1,7 @@
 //! The notification service: mail that goes out only for what was committed.
 
 mod folder;
+mod letter;
 mod mailer;
 mod smtp;
 
@@ -11,11 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use lettre::{
-    Address, Message,
-    address::Envelope,
-    message::{Mailbox, header::ContentType},
-};
+use lettre::message::Mailbox;
 use opentelemetry::KeyValue;
 use tokio::time::timeout;
 
@@ -30,7 +27,7 @@ use super::{
     note::{keep, note},
     process::{Latency, Process},
 };
-use crate::{Client, Code, Ctx, FieldError, Replica, Status, client::Verdict, telemetry::spans};
+use crate::{Client, Code, Ctx, Replica, Status, client::Verdict, telemetry::spans};
 use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
@@ -95,7 +92,7 @@ impl<M: Mailer> Sender<M> {
     async fn welcome(&self, ctx: &Ctx, request: SendWelcomeEmailRequest) -> Result<Mailed, Status> {
         let greeting = format!("Welcome {}! Thanks for joining our service.", request.name);
         let id = Id::parse(&request.registration_id)?;
-        let mail = self.compose(&id, &request, greeting.clone())?;
+        let mail = letter::compose(&self.from, &id, &request, greeting.clone())?;
         let prepared = self.mailer.prepare(&id, &mail).await?;
         self.latency.simulate(SIMULATED_SEND).await;
         let (status, message) = match self.may_send(ctx, &request).await {
@@ -187,32 +184,6 @@ impl<M: Mailer> Sender<M> {
         }
         let until = until.checked_sub(NOTE_TIME)?;
         (until.saturating_duration_since(Instant::now()) > self.patience).then_some(until)
-    }
-
-    fn compose(
-        &self,
-        id: &Id,
-        request: &SendWelcomeEmailRequest,
-        greeting: String,
-    ) -> Result<Message, Status> {
-        let to: Address = request.email.parse().map_err(|_| {
-            Status::invalid(
-                "the mail can't be addressed",
-                vec![FieldError::new("email", "is not an e-mail address")],
-            )
-        })?;
-        let domain = self.from.email.domain();
-        // Named, because lettre would read it back from the header, where not every address survives.
-        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()]);
-        Message::builder()
-            .envelope(envelope.map_err(Status::internal)?)
-            .message_id(Some(format!("<{id}@{domain}>")))
-            .from(self.from.clone())
-            .to(Mailbox::new(Some(request.name.clone()), to))
-            .subject("Welcome!")
-            .header(ContentType::TEXT_PLAIN)
-            .body(greeting)
-            .map_err(Status::internal)
     }
 }
 

@@ -15,6 +15,8 @@ use super::{
 };
 use crate::Replica;
 use register::Registrar;
+#[cfg(test)]
+pub(crate) use validate::registration as validated;
 
 pub(crate) async fn serve(process: Process, settings: &config::User) -> anyhow::Result<()> {
     let client = process.client.clone();

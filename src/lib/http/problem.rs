@@ -11,8 +11,12 @@ use serde::Serialize;
 
 use crate::{Code, FieldError, Status, context::RequestScope};
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// The media type of a problem.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A problem as it is answered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -25,6 +29,25 @@ struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
+impl<'a> Problem<'a> {
+    pub(crate) fn new(
+        status: &'a Status,
+        request_id: Option<&str>,
+        trace_id: Option<String>,
+    ) -> Self {
+        let http = http_status(status.code());
+        Self {
+            r#type: problem_type(status),
+            title: http.canonical_reason().unwrap_or("Error"),
+            status: http.as_u16(),
+            detail: status.message(),
+            instance: request_id.map(|id| format!("urn:nats-serve:request:{id}")),
+            trace_id,
+            errors: status.fields(),
+        }
+    }
+}
+
 impl IntoResponse for Status {
     /// Answers with `application/problem+json`, the current request's id and `trace_id` in it.
     ///
@@ -33,29 +56,18 @@ impl IntoResponse for Status {
     /// or 2 s for every other one of those that a lack of places or parts refused together.
     fn into_response(self) -> Response {
         let code = self.code();
-        let status = http_status(code);
         let trace_id = Context::map_current(|current| {
             let span = current.span().span_context().clone();
             span.is_valid().then(|| span.trace_id().to_string())
         });
-        let problem = Problem {
-            r#type: problem_type(&self),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: self.message(),
-            instance: RequestScope::current()
-                .map(|scope| format!("urn:nats-serve:request:{}", scope.request_id)),
-            trace_id,
-            errors: self.fields(),
-        };
+        let request = RequestScope::current();
+        let request_id = request.as_ref().map(|scope| &*scope.request_id);
+        let problem = Problem::new(&self, request_id, trace_id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
+        *response.status_mut() = http_status(code);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if self.is_retryable() {
             headers.insert(header::RETRY_AFTER, retry_after(code));
         }

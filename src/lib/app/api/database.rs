@@ -1,6 +1,7 @@
 //! The database service: it alone touches the store.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Key, User, outbox::Delivery};
 use crate::{Operation, Service};
@@ -11,18 +12,20 @@ pub const DATABASE: Service = Service::new("database-service")
     .with_deployment("DatabaseService");
 
 /// What belongs to a user besides name and address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProfileData {
     /// RFC 3339; `null` for who has never logged in.
+    #[schema(required, example = "2024-08-29T10:00:00Z")]
     pub last_login: Option<String>,
     /// What the user has chosen.
     pub preferences: Preferences,
 }
 
 /// What a user has chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Preferences {
     /// `dark` or `light`.
+    #[schema(example = "dark")]
     pub theme: String,
     /// Whether they want mails.
     pub notifications: bool,

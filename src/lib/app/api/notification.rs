@@ -1,6 +1,7 @@
 //! The notification service: mail.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::outbox::Outcome;
 use crate::{
@@ -41,13 +42,15 @@ pub struct SendWelcomeEmailRequest {
 }
 
 /// How a mail went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notification {
     /// Where it is.
     pub status: MailStatus,
     /// The same in words, or the greeting that was sent.
+    #[schema(example = "Welcome David! Thanks for joining our service.")]
     pub message: String,
     /// Where to.
+    #[schema(example = "david@example.com")]
     pub recipient: String,
 }
 
@@ -63,7 +66,7 @@ pub struct Mailed {
 }
 
 /// Where a mail is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MailStatus {
     /// The mail server, or the mail folder, has it.

@@ -1,6 +1,7 @@
 //! The user service: profiles and registration.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Key, User, database::ProfileData, notification::Notification};
 use crate::{Operation, Service};
@@ -22,7 +23,7 @@ pub struct GetUserProfileRequest {
 }
 
 /// A user with what belongs to them.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Profile {
     /// The user.
     pub user: User,

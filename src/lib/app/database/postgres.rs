@@ -29,13 +29,11 @@ use tokio::{
 };
 use url::Url;
 
-use super::store::{
-    NewUser, Settled, Store, Stored, Taken, number, other_body, taken, under_way, unknown,
-};
+use super::store::{NewUser, Settled, Store, Stored, Taken, number};
 use crate::{
     Health, Status,
     app::api::{
-        User,
+        User, answers,
         database::{Preferences, ProfileData, UserRecord},
         outbox::{Delivery, Kind, Outbox, RetryOutboxRequest},
     },
@@ -221,18 +219,20 @@ impl Postgres {
 impl Store for Postgres {
     async fn user(&self, id: &str) -> Result<UserRecord, Status> {
         let record = self.row_of(number(id)?).await;
-        record.map_err(|error| status(&error))?.ok_or_else(unknown)
+        record
+            .map_err(|error| status(&error))?
+            .ok_or_else(answers::unknown)
     }
 
     async fn create(&self, new: NewUser) -> Result<Stored, Status> {
         let done = self.with(async |connection| register(connection, &new).await);
         match done.await {
             Ok(Registered::Stored(stored)) => Ok(stored),
-            Ok(Registered::EmailTaken) => Err(taken()),
-            Ok(Registered::OtherBody) => Err(other_body()),
+            Ok(Registered::EmailTaken) => Err(answers::taken()),
+            Ok(Registered::OtherBody) => Err(answers::other_body()),
             // Somebody who asks for the first time is not told of what our own other attempt holds.
             Err(error) if is_locked(&error) && !new.request.is_repeated => {
-                Err(under_way().with_source(words(&error)))
+                Err(answers::under_way().with_source(words(&error)))
             }
             Err(error) => Err(status(&error)),
         }

@@ -25,14 +25,14 @@ use sqlx::{
     },
 };
 
-use super::store::{NewUser, Settled, Store, Stored, Taken, number, unknown};
+use super::store::{NewUser, Settled, Store, Stored, Taken, number};
 use outbox::{Clean, Nothing, Retry, Take};
 use writer::Writer;
 
 use crate::{
     Status,
     app::api::{
-        User,
+        User, answers,
         database::{Preferences, ProfileData, UserRecord},
         outbox::{Delivery, Kind, Outbox, RetryOutboxRequest},
     },
@@ -132,7 +132,7 @@ impl Store for Sqlite {
         .fetch_optional(&self.readers)
         .await
         .map_err(|error| status(&Arc::new(error)))?;
-        record(&row.ok_or_else(unknown)?).map_err(|error| status(&Arc::new(error)))
+        record(&row.ok_or_else(answers::unknown)?).map_err(|error| status(&Arc::new(error)))
     }
 
     async fn create(&self, new: NewUser) -> Result<Stored, Status> {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    FieldError, Status,
+    Status,
     app::api::{
-        User,
+        User, answers,
         database::{CreateUserRequest, Created, UserRecord},
         outbox::{Delivery, Kind, LEASE, Outbox, Outcome, RetryOutboxRequest},
     },
@@ -182,40 +182,13 @@ pub(super) fn delivery(text: &str) -> Delivery {
     }
 }
 
-/// The answer about a user who is not there.
-pub(super) fn unknown() -> Status {
-    Status::not_found("no user has this id")
-}
-
-/// The answer about an address that is there.
-pub(super) fn taken() -> Status {
-    Status::conflict("this e-mail address is registered already").because("email_taken")
-}
-
-/// The answer to somebody whose key, or address, another request is about to store.
-pub(super) fn under_way() -> Status {
-    Status::conflict("a request with this Idempotency-Key or address is under way")
-        .because("idempotency_key_in_use")
-        .worth_repeating()
-}
-
-/// The answer about a key that was used for something else.
-pub(super) fn other_body() -> Status {
-    let words = "was used for another body; choose another key";
-    Status::invalid(
-        "this Idempotency-Key stands for another request",
-        vec![FieldError::new("Idempotency-Key", words)],
-    )
-    .because("idempotency_key_reused")
-}
-
 /// Reads an id in the one form in which ids are given out.
 pub(super) fn number(id: &str) -> Result<i64, Status> {
-    let number: i64 = id.parse().map_err(|_| unknown())?;
+    let number: i64 = id.parse().map_err(|_| answers::unknown())?;
     if number.to_string() == id {
         Ok(number)
     } else {
-        Err(unknown())
+        Err(answers::unknown())
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::{
     FieldError, Status,
@@ -19,16 +20,20 @@ use crate::{
 const REGISTRATION_ID_LENGTH: usize = 24;
 
 /// What every answer of the API is wrapped in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Success<T> {
+    /// Always `true`: what fails is answered by a problem document.
+    #[schema(example = true)]
     success: bool,
     data: Stamped<T>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Stamped<T> {
     #[serde(flatten)]
     body: T,
+    /// Seconds since 1970: now, or, of a registration, its commit.
+    #[schema(example = 1693310400.456)]
     timestamp: f64,
 }
 
@@ -46,10 +51,12 @@ impl<T> Success<T> {
 }
 
 /// What a caller is told of a registration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Registered {
     user: User,
     notification: Notification,
+    /// Always `true`: there is no registration without a committed user.
+    #[schema(example = true)]
     registration_complete: bool,
 }
 
@@ -67,9 +74,12 @@ impl Success<Registered> {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// What the API is.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Index {
+    #[schema(example = "Multi-Actor Tracing API")]
     message: &'static str,
+    #[schema(value_type = Vec<String>, example = json!(["/user/{user_id}", "/register"]))]
     endpoints: [&'static str; 2],
 }
 
@@ -82,9 +92,13 @@ impl Index {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// Whether the gateway answers.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
+    #[schema(example = "healthy")]
     status: &'static str,
+    /// Seconds since 1970.
+    #[schema(example = 1693310400.456)]
     timestamp: f64,
 }
 

@@ -63,7 +63,7 @@ fn is_key(key: &[u8]) -> bool {
     (1..=LONGEST).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic)
 }
 
-fn malformed() -> Status {
+pub(super) fn malformed() -> Status {
     let words = "must be one key of 1 to 255 visible ASCII characters";
     Status::invalid(
         "the Idempotency-Key can't be used",

@@ -10,12 +10,13 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::{
-    bodies::{Health, Index, Success, registration},
+    bodies::{Health, Index, Registered, Success, registration},
     key::{self, Given},
+    openapi::{self, Failures, Refusals, Registration, RegistrationProblems, UserProblems},
 };
 use crate::{
     Client, Code, Status,
-    app::api::user::{GetUserProfile, GetUserProfileRequest, RegisterUser},
+    app::api::user::{GetUserProfile, GetUserProfileRequest, Profile, RegisterUser},
     http::{Caller, Json},
 };
 
@@ -23,14 +24,48 @@ const REGISTER: &str = "/register";
 
 pub(super) fn router(client: Client) -> Router {
     Router::new()
-        .route("/", get(async || Answer(Index::new())))
-        .route("/health", get(async || Answer(Health::now())))
+        .route("/", get(index))
+        .route("/health", get(health))
         .route("/user/{user_id}", get(user))
         .route(REGISTER, post(register))
         .with_state(client)
+        .merge(openapi::router())
 }
 
-async fn user(
+/// What there is
+#[utoipa::path(
+    get,
+    path = "/",
+    responses((status = OK, description = "What there is", body = Index), Failures)
+)]
+pub(super) async fn index() -> Answer<Index> {
+    Answer(Index::new())
+}
+
+/// Whether the gateway answers
+///
+/// It is asked no further; `/readyz` at the admin address tells whether it can serve.
+#[utoipa::path(
+    get,
+    path = "/health",
+    responses((status = OK, description = "It answers", body = Health))
+)]
+pub(super) async fn health() -> Answer<Health> {
+    Answer(Health::now())
+}
+
+/// A user's profile
+#[utoipa::path(
+    get,
+    path = "/user/{user_id}",
+    params(("user_id" = String, Path, description = "The user's number, as it was given out", example = "1")),
+    responses(
+        (status = OK, description = "The user", body = Success<Profile>),
+        UserProblems, Refusals, Failures
+    ),
+    security((), ("token" = []))
+)]
+pub(super) async fn user(
     State(client): State<Client>,
     user_id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Status> {
@@ -41,7 +76,34 @@ async fn user(
     Ok(Answer(Success::now(profile)))
 }
 
-async fn register(
+/// Registers a user, who gets a welcome mail
+///
+/// The answer is 201 if and only if the user is committed, and the mail goes out if and only if that is so. Repeat the
+/// request with the same `Idempotency-Key` for as long as its outcome is not known: it is one user and one mail.
+#[utoipa::path(
+    post,
+    path = "/register",
+    params((
+        "Idempotency-Key" = Option<String>, Header, nullable = false,
+        description = "Makes a repeated request the same one, for 24 hours: 1 to 255 visible characters of ASCII. \
+            Without it the gateway makes one, known for ten minutes, and tells it beside a 500, 503 or 504.",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+        example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+    )),
+    request_body(content = Registration, description = "Who registers. Other fields are ignored."),
+    responses(
+        (
+            status = CREATED, description = "The user is committed. `notification.status` tells of the welcome mail: \
+                `sent`, `queued` (it goes out later, for days if need be), or `failed` (nobody will ever take it).",
+            body = Success<Registered>,
+            headers(("Idempotent-Replayed" = String, description =
+                "`true` where an earlier request with this key has registered the user"))
+        ),
+        RegistrationProblems, Refusals, Failures
+    ),
+    security((), ("token" = []))
+)]
+pub(super) async fn register(
     State(client): State<Client>,
     caller: Caller,
     headers: HeaderMap,
@@ -73,7 +135,7 @@ async fn register(
     Ok(response)
 }
 
-fn unknown_outcome() -> Status {
+pub(super) fn unknown_outcome() -> Status {
     let words = "the outcome is unknown; repeat with the same Idempotency-Key";
     Status::new(Code::DeadlineExceeded, words)
         .because("outcome_unknown")

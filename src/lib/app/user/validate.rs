@@ -9,7 +9,7 @@ const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
 
 /// Trims the fields, and names each that is wrong.
-pub(super) fn registration(request: RegisterUserRequest) -> Result<RegisterUserRequest, Status> {
+pub(crate) fn registration(request: RegisterUserRequest) -> Result<RegisterUserRequest, Status> {
     let request = RegisterUserRequest {
         name: request.name.trim().to_owned(),
         email: request.email.trim().to_owned(),
@@ -34,11 +34,17 @@ fn name(name: &str) -> Option<&'static str> {
         Some("must not be empty")
     } else if name.chars().count() > MAX_NAME {
         Some("must not be longer than 100 characters")
-    } else if name.chars().any(char::is_control) {
+    } else if name.chars().any(is_unseen) {
         Some("must not hold control characters")
     } else {
         None
     }
+}
+
+/// Controls the text around it: C0 and C1, line and paragraph separators, and what turns the direction of writing round,
+/// by which a name pretends to be another: <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>.
+fn is_unseen(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn email(email: &str) -> Option<&'static str> {
@@ -90,6 +96,7 @@ mod tests {
         check("David", "david@", &["email"]);
         check("David", "a@b@c", &["email"]);
         check("Da\r\nvid", "david@example.com", &["name"]);
+        check("Da\u{202E}vid", "david@example.com", &["name"]);
         check("David", "david@example.com\r\nBcc: x@y.z", &["email"]);
         check(&"x".repeat(101), "david@example.com", &["name"]);
         check(

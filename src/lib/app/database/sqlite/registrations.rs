@@ -7,13 +7,11 @@ use crate::{
     Status,
     app::{
         api::{
-            User,
+            User, answers,
             database::Created,
             outbox::{Delivery, Kind, LEASE},
         },
-        database::store::{
-            NewUser, Stored, delivery, lease_left, milliseconds, normalised, other_body, taken,
-        },
+        database::store::{NewUser, Stored, delivery, lease_left, milliseconds, normalised},
     },
 };
 
@@ -40,7 +38,7 @@ impl Work for NewUser {
         .fetch_optional(&mut *connection)
         .await?;
         let Some(row) = row else {
-            return Ok(Err(taken()));
+            return Ok(Err(answers::taken()));
         };
         let id: i64 = row.try_get("id")?;
         sqlx::query(
@@ -102,7 +100,7 @@ impl NewUser {
             return Ok(None);
         };
         if row.try_get::<&str, _>("body_hash")? != self.request.key.body {
-            return Ok(Some(Err(other_body())));
+            return Ok(Some(Err(answers::other_body())));
         }
         Ok(Some(Ok(Stored {
             created: self.found(&row, now)?,

@@ -1,0 +1,240 @@
+//! The API as an OpenAPI document, with every error as it is answered; and a page that shows it.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use serde_json::Value;
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
+        example::ExampleBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{key, routes};
+use crate::{
+    Code, FieldError, Status,
+    app::api::answers,
+    http::problem::{MEDIA_TYPE, Problem},
+};
+
+/// The document, and a page at `/docs` that shows it and loads nothing from elsewhere.
+pub(super) fn router() -> Router {
+    // The page would else show the document to a validator on the web.
+    let config = Config::default().validator_url("none");
+    let page = SwaggerUi::new("/docs").config(config);
+    page.url("/openapi.json", Document::openapi()).into()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "nats-serve",
+        description = "Users, and their registration. \n\n\
+            Every answer has `x-request-id`, and `traceparent` where it is traced. A request may bring an `x-request-id` of \
+            its own (1 to 64 of `A-Z a-z 0-9 - _ .`), a `traceparent`, and `request-timeout-ms`, the time that it has, \
+            1 to 30000, 2000 if it is left out; what can't be used of these is ignored. \
+            What has no time left is answered 504.\n\n\
+            What fails is answered by a problem document (RFC 9457); its `type` tells apart what has one status.\n\n\
+            Where the gateway asks for tokens, every request but those of `/` and `/health` shows one.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(routes::index, routes::health, routes::user, routes::register),
+    components(schemas(ProblemDetails)),
+    modifiers(&Bearer),
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What fails, as RFC 9457 has it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it tells the shape")]
+#[schema(as = Problem)]
+struct ProblemDetails {
+    /// Which problem it is: `urn:nats-serve:problem:` and a name, or `about:blank` for a bug.
+    #[schema(format = "uri", example = "urn:nats-serve:problem:not_found")]
+    r#type: String,
+    /// The HTTP status in words.
+    #[schema(example = "Not Found")]
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 404, minimum = 400, maximum = 599)]
+    status: u16,
+    /// What went wrong this time, in words for the caller.
+    #[schema(example = "no user has this id")]
+    detail: String,
+    /// Which request it was: `urn:nats-serve:request:` and its `x-request-id`.
+    #[schema(
+        format = "uri",
+        example = "urn:nats-serve:request:3r8mf7nfyjyb",
+        nullable = false
+    )]
+    instance: Option<String>,
+    /// The request's trace, where it is traced.
+    #[schema(pattern = "^[0-9a-f]{32}$", nullable = false)]
+    trace_id: Option<String>,
+    /// The fields that are wrong, if some are.
+    #[schema(nullable = false)]
+    errors: Option<Vec<ProblemField>>,
+}
+
+/// A field that is wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it tells the shape")]
+struct ProblemField {
+    /// Its name, of a header as of the body.
+    #[schema(example = "email")]
+    field: String,
+    /// What is wrong with it.
+    #[schema(example = "must be an e-mail address")]
+    message: String,
+}
+
+/// What is registered.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it tells the shape")]
+pub(super) struct Registration {
+    /// 1 to 100 characters, none of them a control character, and not only blanks.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$",
+        example = "David"
+    )]
+    name: String,
+    /// Where the welcome mail goes; one user has it, in whatever case it is written.
+    #[schema(format = "email", max_length = 254, example = "david@example.com")]
+    email: String,
+}
+
+/// What any request but of `/` and `/health` may be answered.
+pub(super) struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([Status::new(
+            Code::Unauthenticated,
+            "send a token: `Authorization: Bearer <token>`",
+        )])
+    }
+}
+
+/// What every request may be answered.
+pub(super) struct Failures;
+
+impl IntoResponses for Failures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            Status::new(
+                Code::RateLimited,
+                "too many requests from this client; slow down",
+            ),
+            Status::new(Code::Internal, "internal error"),
+            Status::new(Code::Overloaded, "too busy at the moment"),
+            Status::unavailable("no user-service is running"),
+        ])
+    }
+}
+
+/// What else a request for a user may be answered.
+pub(super) struct UserProblems;
+
+impl IntoResponses for UserProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            answers::unknown(),
+            Status::new(
+                Code::DeadlineExceeded,
+                "no answer from database-service in time",
+            ),
+        ])
+    }
+}
+
+/// What else a registration may be answered.
+pub(super) struct RegistrationProblems;
+
+impl IntoResponses for RegistrationProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let field = vec![FieldError::new("email", "must be an e-mail address")];
+        problems([
+            Status::new(
+                Code::Malformed,
+                "the body is not JSON: see line 1, column 9",
+            ),
+            Status::new(Code::RequestTimeout, "the body did not come in time"),
+            answers::taken(),
+            answers::under_way(),
+            Status::new(Code::TooLarge, "the body is too large"),
+            Status::new(
+                Code::UnsupportedMediaType,
+                "send the body with `content-type: application/json`",
+            ),
+            Status::invalid("some fields are not valid", field),
+            key::malformed(),
+            answers::other_body(),
+            routes::unknown_outcome(),
+        ])
+    }
+}
+
+/// One response a status, with each of its problems as an example.
+fn problems<const N: usize>(all: [Status; N]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status = BTreeMap::<u16, Vec<Status>>::new();
+    for status in all {
+        let http = status.code().http_status();
+        by_status.entry(http).or_default().push(status);
+    }
+    let responses = by_status.into_iter();
+    responses
+        .map(|(http, problems)| (http.to_string(), response(&problems).into()))
+        .collect()
+}
+
+fn response(problems: &[Status]) -> Response {
+    let examples = problems.iter().map(|status| {
+        let name = status.reason().unwrap_or(status.code().as_str());
+        (name, ExampleBuilder::new().value(Some(example(status))))
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples);
+    let words: Vec<&str> = problems.iter().map(Status::message).collect();
+    let mut response = ResponseBuilder::new()
+        .description(words.join("; or "))
+        .content(MEDIA_TYPE, content.build());
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    if problems.iter().any(Status::is_retryable) {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer);
+        let header = HeaderBuilder::new().schema(Some(seconds)).description(Some(
+            "After how many seconds the same request may be repeated, where that may help.",
+        ));
+        response = response.header("Retry-After", header.build());
+    }
+    if problems
+        .iter()
+        .any(|one| one.code() == Code::Unauthenticated)
+    {
+        let header = HeaderBuilder::new().schema(Some(text()));
+        response = response.header("WWW-Authenticate", header.build());
+    }
+    response.build()
+}
+
+fn example(status: &Status) -> Value {
+    let trace_id = "51ba02253eb7433403385d8be2408e69".to_owned();
+    let problem = Problem::new(status, Some("3r8mf7nfyjyb"), Some(trace_id));
+    serde_json::to_value(problem).unwrap_or_default()
+}
