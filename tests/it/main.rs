@@ -12,6 +12,7 @@ mod application;
 mod attempts;
 mod blocked;
 mod crowds;
+mod docs;
 mod edge;
 mod example;
 mod forbidden;

@@ -3,18 +3,25 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::support::{PATIENCE, Stack, eventually};
+use crate::support::{PATIENCE, Stack, eventually, nats::with_key_of};
 
 #[tokio::test]
 async fn what_the_client_gets_wrong_is_a_problem_document() {
     let stack = Stack::start().await;
 
-    stack.get("/user/99").await.problem(404);
+    let nobody = stack.get("/user/99").await.problem(404);
+    assert_eq!("urn:nats-serve:problem:not_found", nobody["type"]);
+    assert_eq!("Not Found", nobody["title"]);
+    assert_eq!("no user has this id", nobody["detail"]);
+    let again = r#"{"name":"Alice","email":"alice@example.com"}"#;
+    let taken = stack.post("/register", again).await.problem(409);
+    assert_eq!("urn:nats-serve:problem:email_taken", taken["type"]);
     stack.get("/user/no-number").await.problem(404);
     stack.get("/user/%ff").await.problem(404);
     stack.get("/user/1.*.%3E").await.problem(404);
@@ -217,6 +224,17 @@ async fn a_request_whose_client_hangs_up_is_counted_and_logged_all_the_same() {
         said.contains("GET /user/1 499").then_some(())
     })
     .await;
+    let nats = stack.nats.as_ref().unwrap();
+    let tools = with_key_of("tools", nats);
+    let tools = tools.custom_inbox_prefix("_INBOX.tools");
+    let asked = tools.connect(nats.url()).await.unwrap();
+    let stats = asked
+        .request("$SRV.STATS.gateway", "".into())
+        .await
+        .unwrap();
+    let stats: Value = serde_json::from_slice(&stats.payload).unwrap();
+    let abandoned = &stats["endpoints"][0]["data"]["abandoned"];
+    assert!(abandoned.as_u64() >= Some(1), "{stats}");
 }
 
 #[tokio::test]

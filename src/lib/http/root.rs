@@ -121,6 +121,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.answered {
+            self.edge.shared.counters.abandon();
             self.end(CLIENT_CLOSED_REQUEST, None);
         }
     }

@@ -15,8 +15,9 @@ pub(crate) struct Counters {
     /// 1 + position in [`Code::all`]; 0 for none.
     last_error: AtomicU8,
     nanoseconds: AtomicU64,
-    /// Of an entrance that is not on NATS: turned away for load, and panics of its handlers.
+    /// Of an entrance that is not on NATS: turned away for load, given up by who asked, and panics of its handlers.
     refused: AtomicU64,
+    abandoned: AtomicU64,
     panics: AtomicU64,
 }
 
@@ -47,12 +48,21 @@ impl Counters {
     }
 
     #[cfg(feature = "http")]
+    pub(crate) fn abandon(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    #[cfg(feature = "http")]
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
+    }
+
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Relaxed)
     }
 
     pub(crate) fn panics(&self) -> u64 {

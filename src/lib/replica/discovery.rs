@@ -125,6 +125,7 @@ fn statistics(core: &Core) -> Value {
         count(&mut row, counters.read());
         row["data"] = load.clone();
         row["data"]["refused"] = counters.refused().into();
+        row["data"]["abandoned"] = counters.abandoned().into();
         row["data"]["panics"] = counters.panics().into();
         row
     });

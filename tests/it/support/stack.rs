@@ -248,6 +248,8 @@ impl Reply {
         let problem = self.json();
         assert_eq!(status, problem["status"]);
         assert_eq!(self.trace_id(), problem["trace_id"]);
+        let id = self.header("x-request-id");
+        assert_eq!(format!("urn:nats-serve:request:{id}"), problem["instance"]);
         problem
     }
 }

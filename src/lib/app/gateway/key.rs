@@ -69,6 +69,7 @@ pub(super) fn malformed() -> Status {
         "the Idempotency-Key can't be used",
         vec![FieldError::new("Idempotency-Key", words)],
     )
+    .because("idempotency_key_malformed")
 }
 
 /// Each part with its length before it, so that no two lists of parts are alike.
