@@ -70,7 +70,8 @@ class Handler:
         if address.startswith("blocked"):
             return f"554 5.7.1 <{address}>: relay access denied"
         if address.startswith("tardy"):
-            await asyncio.sleep(8)
+            say(begun=address)
+            await asyncio.sleep(9)
         session.mood = mood(address)
         if session.mood == 9:
             await asyncio.sleep(1.2)
@@ -84,7 +85,7 @@ class Handler:
         if address.startswith("hang"):
             await asyncio.sleep(3600)
         if address.startswith("tardy"):
-            await asyncio.sleep(8)
+            await asyncio.sleep(9)
         if address.startswith("slow"):
             await asyncio.sleep(1.5)
         if address.startswith("full"):
