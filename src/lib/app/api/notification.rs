@@ -44,7 +44,8 @@ pub struct SendWelcomeEmailRequest {
 /// How a mail went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notification {
-    /// Where it is.
+    /// Where it is: `sent`, `queued` or `failed`, where somebody waits for the answer.
+    #[schema(value_type = String, pattern = "^(sent|queued|failed)$", example = "sent")]
     pub status: MailStatus,
     /// The same in words, or the greeting that was sent.
     #[schema(example = "Welcome David! Thanks for joining our service.")]
@@ -66,7 +67,7 @@ pub struct Mailed {
 }
 
 /// Where a mail is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MailStatus {
     /// The mail server, or the mail folder, has it.

@@ -35,6 +35,7 @@ pub(super) fn router(client: Client) -> Router {
 /// What there is
 #[utoipa::path(
     get,
+    tag = "gateway",
     path = "/",
     responses((status = OK, description = "What there is", body = Index), Failures)
 )]
@@ -47,6 +48,7 @@ pub(super) async fn index() -> Answer<Index> {
 /// It is asked no further; `/readyz` at the admin address tells whether it can serve.
 #[utoipa::path(
     get,
+    tag = "gateway",
     path = "/health",
     responses((status = OK, description = "It answers", body = Health))
 )]
@@ -57,6 +59,7 @@ pub(super) async fn health() -> Answer<Health> {
 /// A user's profile
 #[utoipa::path(
     get,
+    tag = "users",
     path = "/user/{user_id}",
     params(("user_id" = String, Path, description = "The user's number, as it was given out", example = "1")),
     responses(
@@ -82,6 +85,7 @@ pub(super) async fn user(
 /// request with the same `Idempotency-Key` for as long as its outcome is not known: it is one user and one mail.
 #[utoipa::path(
     post,
+    tag = "users",
     path = "/register",
     params((
         "Idempotency-Key" = Option<String>, Header, nullable = false,
