@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +16,8 @@ const KEYS_ARE_REPEATED: &str = r#"
 include-path = "/register"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 409, 422]
 "#;
+
+const TOKEN: &str = "tester-0123456789abcdef";
 
 /// Has it try the API of a stack as a document has it, with all checks that it makes by default.
 async fn examine(stack: &Stack, document: &str, more: &[&str]) {
@@ -42,20 +45,29 @@ async fn examine(stack: &Stack, document: &str, more: &[&str]) {
 
 #[tokio::test]
 async fn a_tester_that_knows_the_document_alone_finds_no_answer_that_is_not_in_it() {
-    let stack = Stack::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    fs::write(&tokens, TOKEN).unwrap();
+    let stack = Stack::with(&[("TOKENS_FILE", tokens.to_str().unwrap())]).await;
     fs::write(stack.folder().join("schemathesis.toml"), KEYS_ARE_REPEATED).unwrap();
     let document = format!("http://{}/openapi.json", stack.address());
-    examine(&stack, &document, &["--max-examples=200"]).await;
+    let shown = format!("Authorization: Bearer {TOKEN}");
+    let with_token = ["--max-examples=200", "--header", &shown];
+    examine(&stack, &document, &with_token).await;
     fs::remove_file(stack.folder().join("schemathesis.toml")).unwrap();
 
     // Without keys all that is valid is accepted, or registered already.
-    let mut keyless: Value = stack.get("/openapi.json").await.json();
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str())];
+    let served = stack.send(Method::GET, "/openapi.json", &headers, None);
+    let mut keyless: Value = served.await.json();
     let register = &mut keyless["paths"]["/register"]["post"];
     let parameters = register.as_object_mut().unwrap().remove("parameters");
     assert!(parameters.is_some());
     fs::write(stack.folder().join("keyless.json"), keyless.to_string()).unwrap();
     let url = format!("--url=http://{}", stack.address());
-    examine(&stack, "keyless.json", &[&url, "--max-examples=200"]).await;
+    let arguments = [&[url.as_str()], with_token.as_slice()].concat();
+    examine(&stack, "keyless.json", &arguments).await;
     for (name, process) in &stack.processes {
         let said = process.output();
         assert!(!said.contains("panicked"), "{name}: {said}");

@@ -2,10 +2,18 @@
 
 use std::{
     num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::StatusCode, routing::post};
+use axum::{
+    Router,
+    http::StatusCode,
+    routing::{get, post},
+};
 use futures_util::future::join_all;
 use nats_serve::{Instance, Shutdown, http, replica::Limits};
 use reqwest::Method;
@@ -22,7 +30,14 @@ const OTHER: &str = "two-0123456789abcdef";
 
 /// An edge before one route, which echoes.
 async fn edge(options: http::Options) -> String {
-    let router = Router::new().route("/echo", post(async |body: String| body));
+    serve(
+        options,
+        Router::new().route("/echo", post(async |body: String| body)),
+    )
+    .await
+}
+
+async fn serve(options: http::Options, router: Router) -> String {
     let router = http::Edge::new(&Instance::new(CALLER), options).wrap(router);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -164,6 +179,82 @@ async fn who_sends_a_body_drop_by_drop_takes_no_place_from_others() {
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("the body did not come in time"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_does_not_take_his_answers_is_cut_off() {
+    let stack = Stack::start().await;
+    let mut greedy = TcpStream::connect(stack.address()).await.unwrap();
+    let request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n";
+    let asked = request.repeat(20);
+    greedy.write_all(&asked).await.unwrap();
+    // 10 s after the last byte that he took; whoever reads slowly, and reads, is served.
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    let mut taken = Vec::new();
+    let reading = timeout(PATIENCE, greedy.read_to_end(&mut taken)).await;
+    assert!(reading.is_ok(), "it is still open");
+    let whole = reqwest::get(format!(
+        "http://{}/docs/swagger-ui-bundle.js",
+        stack.address()
+    ));
+    let whole = whole.await.unwrap().bytes().await.unwrap().len();
+    assert!(taken.len() < 20 * whole, "{} of 20 x {whole}", taken.len());
+}
+
+/// Says so when it is dropped.
+struct Dropped(Arc<AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn work_for_a_client_that_has_gone_is_dropped() {
+    let (begun, dropped) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let (begins, drops) = (Arc::clone(&begun), Arc::clone(&dropped));
+    let router = Router::new().route(
+        "/slow",
+        get(async move || {
+            let _work = Dropped(drops);
+            begins.store(true, Relaxed);
+            tokio::time::sleep(PATIENCE * 2).await;
+        }),
+    );
+    let options = http::Options {
+        request_timeout: Duration::from_secs(30),
+        ..http::Options::default()
+    };
+    let address = serve(options, router).await;
+    let mut gone = TcpStream::connect(&address).await.unwrap();
+    let request = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+    gone.write_all(request).await.unwrap();
+    eventually("the work", async || begun.load(Relaxed).then_some(())).await;
+    drop(gone);
+    eventually("its end", async || dropped.load(Relaxed).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_status_alone_becomes_a_problem_document() {
+    let router = Router::new()
+        .route("/gone", get(async || StatusCode::NOT_FOUND))
+        .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
+        .route("/own", get(async || (StatusCode::CONFLICT, "mine")));
+    let address = serve(http::Options::default(), router).await;
+    let ask = async |path: &str| {
+        let reply = reqwest::get(format!("http://{address}{path}"))
+            .await
+            .unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    };
+    let (status, gone) = ask("/gone").await;
+    assert!(
+        status == 404 && gone.contains("urn:nats-serve:problem:not_found"),
+        "{gone}"
+    );
+    assert_eq!((418, String::new()), ask("/teapot").await);
+    assert_eq!((409, "mine".to_owned()), ask("/own").await);
 }
 
 #[tokio::test]

@@ -107,7 +107,12 @@ fn ids() -> Vec<Case> {
     cases.push(case(
         "path: 70 KB",
         get(&format!("/user/{}", "x".repeat(70_000))),
-        "414, no body",
+        "431, no body",
+    ));
+    cases.push(case(
+        "id: 10,000 control characters",
+        get(&format!("/user/{}", "%01".repeat(10_000))),
+        "404",
     ));
     cases
 }
@@ -116,7 +121,7 @@ fn names_and_addresses() -> Vec<Case> {
     let long = "x".repeat(320);
     let long_address = format!("{long}@example.com");
     let good = "david@example.com";
-    let all: [(&str, &str, &str, &'static str); 25] = [
+    let all: [(&str, &str, &str, &'static str); 27] = [
         (
             "name: CR/LF and a header",
             "D\r\nBcc: a@b.c",
@@ -159,14 +164,14 @@ fn names_and_addresses() -> Vec<Case> {
         ("name: Unicode", "Zoë 🦀 名前", "q3@example.com", "201"),
         (
             "name: SQL",
-            "'); DROP TABLE users; --",
+            "'); DROP TABLE users; -- hostile-canary",
             "q4@example.com",
             "201",
         ),
         (
             "name: a template",
             "{{7*7}} ${7*7} %s%n",
-            "q5@example.com",
+            "hostile-canary@example.com",
             "201",
         ),
         (
@@ -179,6 +184,18 @@ fn names_and_addresses() -> Vec<Case> {
             "address: CR/LF in quotes",
             "D",
             "\"d\r\nx\"@example.com",
+            "422 email",
+        ),
+        (
+            "address: turned round (U+202E)",
+            "D",
+            "d\u{202e}d@example.com",
+            "422 email",
+        ),
+        (
+            "address: a line separator (U+2028)",
+            "D",
+            "d\u{2028}d@example.com",
             "422 email",
         ),
         ("address: NUL", "D", "d\0@example.com", "422 email"),
@@ -218,7 +235,7 @@ fn bodies() -> Vec<Case> {
     let big = format!("{{\"name\":\"{}\"}}", "x".repeat(20 * 1024));
     let json: [(&str, &[u8], &'static str); 15] = [
         ("body: none", b"", "400"),
-        ("body: half", b"{\"name\":", "400"),
+        ("body: half", b"{\"hostile-canary\":", "400"),
         ("body: nested 10,000 deep", nested.as_bytes(), "400"),
         ("body: 20 KB", big.as_bytes(), "413"),
         ("body: no UTF-8", b"{\"name\":\"\xff\"}", "400"),
@@ -396,6 +413,16 @@ fn headers() -> Vec<Case> {
             "200 headers",
             raw(b"GET /user/1", &vec![&b"x-odd: 1"[..]; 200], b""),
             "431, no body",
+        ),
+        case(
+            "headers of 100 KB",
+            with("x-odd", &"x".repeat(100 * 1024)),
+            "431, no body",
+        ),
+        case(
+            "a body where nobody reads one",
+            raw(b"GET /user/1", &[b"content-length: 2"], b"{}"),
+            "200",
         ),
         case(
             "two lengths",

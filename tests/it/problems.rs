@@ -31,6 +31,11 @@ async fn what_the_client_gets_wrong_is_a_problem_document() {
     wrong_method.problem(405);
     assert_eq!("POST", wrong_method.header("allow"));
 
+    let options = stack.send(Method::OPTIONS, "/user/1", &[], None).await;
+    assert_eq!(
+        (204, "GET,HEAD"),
+        (options.status.as_u16(), options.header("allow"))
+    );
     let probe = stack.send(Method::DELETE, "/health", &[], None).await;
     probe.problem(405);
 
@@ -200,7 +205,7 @@ async fn a_connection_too_many_is_told_so_at_once() {
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(
-        answer.contains("too many connections at the moment"),
+        answer.contains("too many connections at the moment") && answer.contains("retry-after: "),
         "{answer}"
     );
     drop(held);

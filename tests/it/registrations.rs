@@ -287,7 +287,9 @@ async fn whoever_is_answered_500_is_told_the_key_as_well() {
     stack.add("gateway", "gateway");
     stack.ready("gateway").await;
     let failed = stack.post("/register", DAVID).await;
-    failed.problem(500);
+    let problem = failed.problem(500);
+    assert_eq!("about:blank", problem["type"]);
+    assert_eq!("internal error", problem["detail"]);
     assert_eq!(32, failed.header("idempotency-key").len());
 }
 

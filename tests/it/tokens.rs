@@ -22,6 +22,22 @@ async fn get(stack: &Stack, path: &str, token: &str) -> Reply {
     stack.send(Method::GET, path, &headers[..shown], None).await
 }
 
+/// Whether the root of a trace has a link to the caller's.
+fn linked(stack: &Stack, trace_id: &str) -> bool {
+    let files = std::fs::read_dir(stack.spans()).unwrap().flatten();
+    let texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());
+    let (own, callers) = (
+        format!("\"traceId\":\"{trace_id}\""),
+        format!("\"links\":[{{\"traceId\":\"{CALLERS_TRACE}\""),
+    );
+    let lines: Vec<String> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines
+        .iter()
+        .any(|line| line.contains(&own) && line.contains(&callers))
+}
+
 #[tokio::test]
 async fn with_tokens_only_who_shows_one_is_let_in() {
     let folder = tempfile::tempdir().unwrap();
@@ -37,6 +53,7 @@ async fn with_tokens_only_who_shows_one_is_let_in() {
             // A stranger's trace is not continued, and the refusal is one of its own.
             assert_ne!(CALLERS_TRACE, refused.trace_id());
             trace_in(&stack.spans(), &refused.trace_id(), 1).await;
+            assert!(linked(&stack, &refused.trace_id()), "no link to his own");
         }
         for open in ["/", "/health"] {
             assert_eq!(200, get(&stack, open, token).await.status);

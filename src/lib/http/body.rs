@@ -17,7 +17,8 @@ pub(super) async fn read(
     at_most: usize,
     until: Instant,
 ) -> Result<Request, Status> {
-    if request.body().is_end_stream() {
+    // Whoever only asks has nothing to send; if he does all the same, nobody reads it.
+    if request.method().is_safe() || request.body().is_end_stream() {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();

@@ -11,7 +11,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Tokens, rate::Rates, root, slot};
+use super::{Tokens, problem, rate::Rates, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
     replica::{Admission, Counters, Limits},
@@ -40,9 +40,11 @@ pub struct Options {
     /// connections.
     pub limits: Limits,
     /// Requests that one client may make a second, and at once: a client is a token, or an address without one. More
-    /// are answered 429. Default: as many as there are places for.
+    /// are answered 429. The address is known by [`serve`](super::serve()) alone; behind another server all without a
+    /// token are one client. Default: as many as there are places for.
     pub rate_limit: Option<NonZeroU32>,
-    /// Largest body, in bytes; it is read whole before the request gets a place. Default 16 KiB.
+    /// Largest body, in bytes; it is read whole before the request gets a place, but for that of a `GET`, `HEAD`,
+    /// `OPTIONS` or `TRACE`, which is left to the handler. Default 16 KiB.
     pub max_body: usize,
     /// Whose `traceparent` is continued. Default: nobody's.
     pub trust_traceparent: TrustTraceparent,
@@ -105,7 +107,7 @@ impl Edge {
     }
 
     /// Puts the layers round a router, and answers what it doesn't know with problem details: 404, or 405 with
-    /// `allow`. `OPTIONS` is answered 204 with `allow`.
+    /// `allow`. `OPTIONS` is answered 204 with `allow`. So is what a handler refuses without a word, by a status alone.
     ///
     /// Give it the finished router: routes that are added afterwards have none of this.
     pub fn wrap(&self, router: Router) -> Router {
@@ -120,6 +122,7 @@ impl Edge {
                     Status::new(Code::Internal, "internal error").into_response()
                 },
             ))
+            .layer(middleware::map_response(problem::fill))
             .layer(DefaultBodyLimit::max(self.shared.options.max_body))
             .layer(middleware::from_fn_with_state(self.clone(), slot::layer))
             .layer(middleware::from_fn_with_state(self.clone(), root::layer))

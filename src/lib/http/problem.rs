@@ -1,7 +1,7 @@
 //! A status as problem details: <https://www.rfc-editor.org/rfc/rfc9457>.
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -89,6 +89,27 @@ fn retry_after(code: Code) -> HeaderValue {
     let spread = matches!(code, Code::Overloaded | Code::Unavailable);
     let later = u16::from(spread && rand::rng().random());
     HeaderValue::from(1 + later)
+}
+
+/// Gives an answer that is a refusal and nothing else the form of one: a status without a body, of a handler that is not
+/// ours. Statuses that no code has stay as they are.
+pub(super) async fn fill(response: Response) -> Response {
+    let is_ours = response.extensions().get::<Code>().is_some();
+    let is_empty = response.body().size_hint().exact() == Some(0);
+    let http = response.status();
+    if is_ours || !is_empty || !(http.is_client_error() || http.is_server_error()) {
+        return response;
+    }
+    let Some(code) = Code::all().find(|code| code.http_status() == http.as_u16()) else {
+        return response;
+    };
+    let words = http.canonical_reason().unwrap_or("refused").to_lowercase();
+    let mut filled = Status::new(code, words).into_response();
+    let mut headers = response.headers().clone();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.extend(std::mem::take(filled.headers_mut()));
+    *filled.headers_mut() = headers;
+    filled
 }
 
 fn http_status(code: Code) -> StatusCode {

@@ -1,7 +1,7 @@
 //! How much one client may ask for: a token bucket for each token, and for each address without one.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU32,
     sync::Mutex,
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use crate::{Code, Status, pace::Pace};
 
 /// Addresses that are counted at a time, some 5 MB. A client has that of its network: 64 bits of IPv6.
 const ADDRESSES: usize = 65_536;
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// How often addresses that have been quiet are forgotten, when there are too many.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -49,14 +50,17 @@ impl Rates {
 
     /// Takes one request from who makes it: by the token, else by the address. `Err` is the time until the next.
     ///
+    /// Those who came by another server than [`serve`](super::serve()) have no address, and are one client.
     /// There are as many callers as tokens. Where more addresses ask at a time than can be counted, none is
     /// limited: that is no client's fault, and the places of the edge are the limit then.
     pub(super) fn take(&self, caller: Option<Caller>, peer: Option<Peer>) -> Result<(), Duration> {
         let taken = match (caller, peer) {
             (Some(caller), _) => self.callers.check_key(&caller),
             (None, Some(_)) if self.is_full() => return Ok(()),
-            (None, Some(Peer(address))) => self.addresses.check_key(&network(address)),
-            (None, None) => return Ok(()),
+            (None, peer) => {
+                let address = peer.map_or(UNKNOWN, |Peer(address)| network(address));
+                self.addresses.check_key(&address)
+            }
         };
         taken.map_err(|until| until.wait_time_from(self.clock.now()))
     }
@@ -121,6 +125,7 @@ mod tests {
             (None, at("10.0.0.1")),
             (None, at("10.0.0.2")),
             (token, at("10.0.0.1")),
+            (None, None),
         ] {
             for _ in 0..3 {
                 assert_eq!(Ok(()), rates.take(client.0, client.1));
@@ -147,7 +152,7 @@ mod tests {
     fn more_addresses_than_can_be_counted_take_no_memory() {
         let rates = Rates::new(NonZeroU32::new(1).unwrap());
         for number in 0..u32::try_from(ADDRESSES).unwrap() + 1_000 {
-            let address = std::net::Ipv4Addr::from_bits(number).into();
+            let address = Ipv4Addr::from_bits(number).into();
             assert_eq!(Ok(()), rates.take(None, Some(Peer(address))));
         }
         assert!(rates.addresses.len() <= ADDRESSES);

@@ -26,7 +26,8 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What nginx made the custom: no status was sent, for nobody was there.
+const MAX_PATH: usize = 256;
+/// nginx's custom: no status was sent, for nobody was there.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
@@ -37,10 +38,10 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
     }
     let arrived = Instant::now();
     let method = known_method(request.method());
-    let path = request.uri().path().to_owned();
+    let path = shown(request.uri().path()).to_owned();
     let tokens = options.tokens.as_ref();
-    let shown = tokens.map(|tokens| tokens.shown_by(request.headers()));
-    let (parent, link) = callers_trace(request.headers(), options.trust_traceparent, shown);
+    let token = tokens.map(|tokens| tokens.shown_by(request.headers()));
+    let (parent, link) = callers_trace(request.headers(), options.trust_traceparent, token);
     let scope = RequestScope::new(
         deadline::of(request.headers(), options.request_timeout),
         text(request.headers(), &REQUEST_ID).and_then(sane_request_id),
@@ -67,7 +68,7 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         arrived,
         answered: false,
     };
-    let caller = shown.and_then(Shown::caller);
+    let caller = token.and_then(Shown::caller);
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
@@ -78,8 +79,8 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         if let Some(Err(wait)) = rates.map(|rates| rates.take(caller, peer)) {
             return rate::refusal(wait);
         }
-        match shown.filter(|_| !is_let_in) {
-            Some(shown) => tokens::refusal(shown),
+        match token.filter(|_| !is_let_in) {
+            Some(token) => tokens::refusal(token),
             None => next.run(request).await,
         }
     };
@@ -125,6 +126,15 @@ impl Drop for Running<'_> {
             self.end(CLIENT_CLOSED_REQUEST, None);
         }
     }
+}
+
+/// What log and trace hold of a path: a stranger's may be as long as a head.
+fn shown(path: &str) -> &str {
+    let mut at = path.len().min(MAX_PATH);
+    while !path.is_char_boundary(at) {
+        at -= 1;
+    }
+    &path[..at]
 }
 
 /// A method of a stranger's invention would be a new value in every backend's index.

@@ -33,6 +33,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
 
@@ -40,6 +41,10 @@ use crate::{Code, Shutdown, Status};
 
 /// Longest time for a client to send a request's headers, and between two requests.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for a client to take some more of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a connection may hold unread, a request's head above all: with all places taken that is 26 MB.
+const MAX_HEAD: usize = 32 * 1024;
 /// What the edge takes: below the usual limit of open files.
 const EDGE: Places = Places {
     connections: 768,
@@ -63,7 +68,8 @@ pub(super) struct Places {
 }
 
 /// Serves until shutdown is requested, 768 connections at a time: 64 more are
-/// answered 503 and closed, further ones closed.
+/// answered 503 and closed, further ones closed. A head may have 32 KB and take 10 s, and so long may a client
+/// take nothing of its answer.
 /// Then takes no more connections and waits at most `grace` for requests under way, or until
 /// [`Shutdown::hurry`].
 ///
@@ -142,7 +148,8 @@ impl Door {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT);
+            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .max_buf_size(MAX_HEAD);
         Self {
             server,
             connections: GracefulShutdown::new(),
@@ -199,7 +206,11 @@ impl Door {
                 Ok::<_, Infallible>(answered.await.map(whole))
             }
         });
-        let connection = self.server.serve_connection(TokioIo::new(stream), service);
+        // hyper has no timer for who does not take its answers, and would wait for ever.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = self.server.serve_connection(stream, service);
         let watched = self.connections.watch(connection);
         tokio::spawn(async move {
             // A client that breaks off or speaks no HTTP is its own affair.

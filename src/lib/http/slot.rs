@@ -1,6 +1,6 @@
 //! The inner layer: the body, the wait for a place, the handler. The last two are spans as on any other hop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -15,6 +15,9 @@ use crate::{
     context::RequestScope,
     telemetry::{names, spans},
 };
+
+/// Time for a handler to say itself that its call came too late, and what that means.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     // A probe has no scope, an unknown path no template: neither is routed anywhere.
@@ -53,7 +56,7 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         spans::waited(&routing, arrived.elapsed());
         let handling = inner(names::REPLICA_HANDLE_REQUEST);
         let answer = next.run(request).with_context(handling.clone());
-        let response = match tokio::time::timeout_at(deadline, answer).await {
+        let response = match tokio::time::timeout_at(deadline + LAST_WORD, answer).await {
             Ok(response) => response,
             Err(_) => {
                 let _inside = handling.clone().attach();

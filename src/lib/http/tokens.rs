@@ -29,7 +29,7 @@ const SHORTEST: usize = 16;
 /// The file has one token a line, at least 16 characters of `A-Z a-z 0-9 - . _ ~ + / =`; blank lines and lines
 /// that begin with `#` are skipped. It is read again within a second of a change: put a second token in, change
 /// the callers, and take the first out. A file that can't be read or has a mistake leaves the last good tokens
-/// in force, with a warning.
+/// in force, with a warning; one without a token lets nobody in.
 ///
 /// Neither a token nor its length can be told from the time of a refusal. Cheap to clone; clones share the
 /// tokens, and the last one ends the rereading.
@@ -172,6 +172,14 @@ async fn reread(path: PathBuf, known: Weak<Known>) {
                     tracing::info!("the tokens have changed; {} are known", tokens.len());
                     *known.write().unwrap_or_else(PoisonError::into_inner) = tokens;
                 }
+            }
+            // Whoever takes out the last token means it.
+            Err(error @ TokensError::Empty { .. }) => {
+                if !is_bad {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "nobody is let in");
+                }
+                is_bad = true;
+                *known.write().unwrap_or_else(PoisonError::into_inner) = Vec::new();
             }
             Err(error) => {
                 if !is_bad {
@@ -322,5 +330,9 @@ mod tests {
         fs::write(&file, format!("{ONE}\nshort")).unwrap();
         sleep(LOOK_EVERY * 2).await;
         assert!(tokens.knows(digest(TWO.as_bytes())) && !tokens.knows(digest(ONE.as_bytes())));
+        fs::write(&file, "# none\n").unwrap();
+        knows(TWO, false).await;
+        fs::write(&file, TWO).unwrap();
+        knows(TWO, true).await;
     }
 }

@@ -106,11 +106,11 @@ struct ProblemField {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it tells the shape")]
 pub(super) struct Registration {
-    /// 1 to 100 characters, none of them a control character, and not only blanks.
+    /// 1 to 100 characters, not only blanks, and none that controls or turns round what is around it.
     #[schema(
         min_length = 1,
         max_length = 100,
-        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069]*[^\s\u0000-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069][^\u0000-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069]*$",
         example = "David"
     )]
     name: String,
@@ -119,57 +119,45 @@ pub(super) struct Registration {
     email: String,
 }
 
-/// What any request but of `/` and `/health` may be answered.
-pub(super) struct Refusals;
+/// How `GET /` may fail.
+pub(super) struct IndexProblems;
 
-impl IntoResponses for Refusals {
+impl IntoResponses for IndexProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([Status::new(
-            Code::Unauthenticated,
-            "send a token: `Authorization: Bearer <token>`",
-        )])
+        let mut all = of_every_request();
+        all.push(Status::new(
+            Code::DeadlineExceeded,
+            "the request took too long",
+        ));
+        problems(all)
     }
 }
 
-/// What every request may be answered.
-pub(super) struct Failures;
-
-impl IntoResponses for Failures {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
-            Status::new(
-                Code::RateLimited,
-                "too many requests from this client; slow down",
-            ),
-            Status::new(Code::Internal, "internal error"),
-            Status::new(Code::Overloaded, "too busy at the moment"),
-            Status::unavailable("no user-service is running"),
-        ])
-    }
-}
-
-/// What else a request for a user may be answered.
+/// How a request for a user may fail.
 pub(super) struct UserProblems;
 
 impl IntoResponses for UserProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
+        let mut all = of_every_call();
+        all.extend([
             answers::unknown(),
             Status::new(
                 Code::DeadlineExceeded,
                 "no answer from database-service in time",
             ),
-        ])
+        ]);
+        problems(all)
     }
 }
 
-/// What else a registration may be answered.
+/// How a registration may fail.
 pub(super) struct RegistrationProblems;
 
 impl IntoResponses for RegistrationProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let field = vec![FieldError::new("email", "must be an e-mail address")];
-        problems([
+        let mut all = of_every_call();
+        all.extend([
             Status::new(
                 Code::Malformed,
                 "the body is not JSON: see line 1, column 9",
@@ -186,12 +174,36 @@ impl IntoResponses for RegistrationProblems {
             key::malformed(),
             answers::other_body(),
             routes::unknown_outcome(),
-        ])
+        ]);
+        problems(all)
     }
 }
 
+fn of_every_request() -> Vec<Status> {
+    vec![
+        Status::new(
+            Code::RateLimited,
+            "too many requests from this client; slow down",
+        ),
+        Status::new(Code::Internal, "internal error"),
+        Status::new(Code::Overloaded, "too busy at the moment"),
+    ]
+}
+
+fn of_every_call() -> Vec<Status> {
+    let mut all = of_every_request();
+    all.extend([
+        Status::new(
+            Code::Unauthenticated,
+            "send a token: `Authorization: Bearer <token>`",
+        ),
+        Status::unavailable("no user-service is running"),
+    ]);
+    all
+}
+
 /// One response a status, with each of its problems as an example.
-fn problems<const N: usize>(all: [Status; N]) -> BTreeMap<String, RefOr<Response>> {
+fn problems(all: Vec<Status>) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status = BTreeMap::<u16, Vec<Status>>::new();
     for status in all {
         let http = status.code().http_status();

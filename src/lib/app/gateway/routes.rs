@@ -12,15 +12,20 @@ use serde_json::{Map, Value};
 use super::{
     bodies::{Health, Index, Registered, Success, registration},
     key::{self, Given},
-    openapi::{self, Failures, Refusals, Registration, RegistrationProblems, UserProblems},
+    openapi::{self, IndexProblems, Registration, RegistrationProblems, UserProblems},
 };
 use crate::{
     Client, Code, Status,
-    app::api::user::{GetUserProfile, GetUserProfileRequest, Profile, RegisterUser},
+    app::api::{
+        answers,
+        user::{GetUserProfile, GetUserProfileRequest, Profile, RegisterUser},
+    },
     http::{Caller, Json},
 };
 
 const REGISTER: &str = "/register";
+/// More digits than any id has.
+const LONGEST_ID: usize = 32;
 
 pub(super) fn router(client: Client) -> Router {
     Router::new()
@@ -37,7 +42,7 @@ pub(super) fn router(client: Client) -> Router {
     get,
     tag = "gateway",
     path = "/",
-    responses((status = OK, description = "What there is", body = Index), Failures)
+    responses((status = OK, description = "What there is", body = Index), IndexProblems)
 )]
 pub(super) async fn index() -> Answer<Index> {
     Answer(Index::new())
@@ -64,7 +69,7 @@ pub(super) async fn health() -> Answer<Health> {
     params(("user_id" = String, Path, description = "The user's number, as it was given out", example = "1")),
     responses(
         (status = OK, description = "The user", body = Success<Profile>),
-        UserProblems, Refusals, Failures
+        UserProblems
     ),
     security((), ("token" = []))
 )]
@@ -72,8 +77,10 @@ pub(super) async fn user(
     State(client): State<Client>,
     user_id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Status> {
-    // Bytes that are no UTF-8 are nobody's id.
-    let Path(user_id) = user_id.map_err(|_| Status::not_found("no user has this id"))?;
+    // Bytes that are no UTF-8 are nobody's id, nor is what no number is as long as.
+    let id = user_id.ok().map(|Path(id)| id);
+    let user_id = id.filter(|id| id.len() <= LONGEST_ID);
+    let user_id = user_id.ok_or_else(answers::unknown)?;
     let request = GetUserProfileRequest { user_id };
     let profile = client.call::<GetUserProfile>(&request).await?;
     Ok(Answer(Success::now(profile)))
@@ -103,7 +110,7 @@ pub(super) async fn user(
             headers(("Idempotent-Replayed" = String, description =
                 "`true` where an earlier request with this key has registered the user"))
         ),
-        RegistrationProblems, Refusals, Failures
+        RegistrationProblems
     ),
     security((), ("token" = []))
 )]

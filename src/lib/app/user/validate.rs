@@ -35,7 +35,7 @@ fn name(name: &str) -> Option<&'static str> {
     } else if name.chars().count() > MAX_NAME {
         Some("must not be longer than 100 characters")
     } else if name.chars().any(is_unseen) {
-        Some("must not hold control characters")
+        Some("must not hold characters that control or turn round what is around them")
     } else {
         None
     }
@@ -52,7 +52,7 @@ fn email(email: &str) -> Option<&'static str> {
         Some("must not be empty")
     } else if email.len() > MAX_EMAIL {
         Some("must not be longer than 254 bytes")
-    } else if email.chars().any(char::is_control) || email.parse::<Address>().is_err() {
+    } else if email.chars().any(is_unseen) || email.parse::<Address>().is_err() {
         Some("must be an e-mail address")
     } else {
         None
@@ -97,6 +97,7 @@ mod tests {
         check("David", "a@b@c", &["email"]);
         check("Da\r\nvid", "david@example.com", &["name"]);
         check("Da\u{202E}vid", "david@example.com", &["name"]);
+        check("David", "da\u{202E}vid@example.com", &["email"]);
         check("David", "david@example.com\r\nBcc: x@y.z", &["email"]);
         check(&"x".repeat(101), "david@example.com", &["name"]);
         check(
