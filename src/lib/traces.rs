@@ -7,6 +7,7 @@
 //! Files grow and go away while they are read, and their last line may be half-written; none of
 //! that is an error.
 
+mod critical;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;

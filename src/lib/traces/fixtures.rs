@@ -115,6 +115,14 @@ pub(crate) fn line(trace: &str, sketch: &Sketch) -> String {
         Some(message) => json!({"code": 2, "message": message}),
         None => json!({}),
     };
+    let events = match sketch.id {
+        5 => json!([{
+            "timeUnixNano": (EPOCH + 130_500_000).to_string(),
+            "name": "gate",
+            "attributes": [{"key": "verdict", "value": {"stringValue": "proceed"}}],
+        }]),
+        _ => json!([]),
+    };
     json!({"resourceSpans": [{
         "resource": {"attributes": [
             {"key": "service.name", "value": {"stringValue": sketch.service}},
@@ -129,7 +137,7 @@ pub(crate) fn line(trace: &str, sketch: &Sketch) -> String {
             "startTimeUnixNano": (EPOCH + sketch.times.0 * 1_000).to_string(),
             "endTimeUnixNano": EPOCH + sketch.times.1 * 1_000,
             "attributes": attributes,
-            "events": [{"timeUnixNano": "1", "name": "seen", "attributes": []}],
+            "events": events,
             "droppedEventsCount": 0,
             "status": status,
         }]}],

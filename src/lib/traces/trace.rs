@@ -32,6 +32,9 @@ pub struct Row<'a> {
     /// The span's time without its children's, in nanoseconds.
     #[serde(rename = "self_time_nano")]
     pub self_time: u64,
+    /// Tells whether the end of what is above it waited for this span.
+    #[serde(rename = "critical")]
+    pub is_critical: bool,
     /// The span.
     #[serde(flatten)]
     pub span: &'a Span,
@@ -75,6 +78,7 @@ impl Trace {
             depth: placed.depth,
             missing_parent: placed.missing_parent,
             self_time: placed.self_time,
+            is_critical: placed.is_critical,
             span: &placed.span,
         })
     }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Span, SpanId};
+use super::{Span, SpanId, critical};
 
 /// A span at its place.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub(super) struct Placed {
     pub(super) self_time: u64,
     pub(super) children: usize,
     pub(super) missing_parent: bool,
+    pub(super) is_critical: bool,
 }
 
 /// Places all spans, depth first.
@@ -27,6 +28,7 @@ pub(super) fn place(spans: Vec<Span>) -> Vec<Placed> {
     for id in tree.tops() {
         tree.place_from(id, &mut placed);
     }
+    critical::mark(&mut placed);
     placed
 }
 
@@ -118,6 +120,7 @@ impl Tree {
                 self_time: span.duration().saturating_sub(covered),
                 children: children.len(),
                 missing_parent: depth == 0 && !span.is_root(),
+                is_critical: false,
                 span,
             });
             waiting.extend(children.iter().rev().map(|child| (*child, depth + 1)));

@@ -3,6 +3,7 @@
 //! Pure, so that the command `nats-serve trace` only chooses the options and prints. Span names and
 //! messages come out of files, so control characters never reach the terminal.
 
+mod details;
 mod duration;
 mod layout;
 mod line;
@@ -10,9 +11,12 @@ mod line;
 mod tests;
 mod text;
 
-use crate::traces::{Gaps, Row, Span, Status, Trace};
+use std::collections::BTreeSet;
+
+use crate::traces::{Gaps, Row, Span, Trace};
 
 use self::{
+    details::{failure, notes},
     duration::show_nanos,
     layout::Layout,
     line::{Page, Style},
@@ -36,13 +40,20 @@ pub(super) fn render(trace: &Trace, options: &Options) -> String {
     let mut page = Page::new(*options);
     head(trace, &mut page);
     let layout = Layout::of(trace, options);
+    page.line([(Style::Dim, layout.head())]);
     for row in trace.rows() {
         span_line(&row, &layout, &mut page);
-        if let Some(failure) = failure(row.span) {
+        let below = |style: Style, text: &str, page: &mut Page| {
             let indent = layout.text_start(row.depth);
             let room = options.width.saturating_sub(indent);
-            let failure = fit(&clean(&failure, options.ascii), room, options.ascii);
-            page.line([(Style::Plain, " ".repeat(indent)), (Style::Error, failure)]);
+            let text = fit(&clean(text, options.ascii), room, options.ascii);
+            page.line([(Style::Plain, " ".repeat(indent)), (style, text)]);
+        };
+        if let Some(failure) = failure(row.span) {
+            below(Style::Error, &failure, &mut page);
+        }
+        for note in notes(row.span, trace.start()) {
+            below(Style::Dim, &note, &mut page);
         }
     }
     foot(trace, &mut page);
@@ -84,39 +95,56 @@ fn request(root: &Span) -> String {
 
 fn span_line(row: &Row<'_>, layout: &Layout, page: &mut Page) {
     let (name, failed) = (layout.label(row), row.span.is_error());
-    let [before, bar, after] = layout.bar(row.span);
+    let [before, bar, after] = layout.bar(row);
     let name_style = if failed { Style::Error } else { Style::Plain };
-    let bar_style = if failed { Style::Error } else { Style::Dim };
+    let bar_style = match (failed, row.is_critical) {
+        (true, _) => Style::Error,
+        (false, true) => Style::Plain,
+        (false, false) => Style::Dim,
+    };
     page.line([
         (Style::Plain, layout.number(row.number)),
         (name_style, name),
-        (Style::Plain, layout.columns(row.span)),
+        (Style::Plain, layout.columns(row)),
         (Style::Dim, before),
         (bar_style, bar),
         (Style::Dim, after),
     ]);
 }
 
-/// Says why a span failed, as far as its process knew; the mark already says that it did.
-fn failure(span: &Span) -> Option<String> {
-    let Status::Error(message) = &span.status else {
-        return None;
-    };
-    match (span.text("error.type").unwrap_or_default(), message.trim()) {
-        ("", "") => None,
-        (kind, "") => Some(kind.to_owned()),
-        (kind, message) if message.starts_with(kind) => Some(message.to_owned()),
-        (kind, message) => Some(format!("{kind}: {message}")),
-    }
-}
-
 fn foot(trace: &Trace, page: &mut Page) {
-    let sentences = [missing(trace), unread(trace)];
+    let options = page.options();
+    let sentences = [
+        beside(trace, options),
+        replicas(trace, options),
+        missing(trace),
+        unread(trace),
+    ];
     for sentence in sentences.into_iter().flatten() {
         for line in wrap(&sentence, page.options().width) {
             page.line([(Style::Plain, line)]);
         }
     }
+}
+
+/// Says which bars nobody waited for, if there are such.
+fn beside(trace: &Trace, options: Options) -> Option<String> {
+    let (full, light, _) = layout::cells(options.ascii);
+    let some = trace.rows().any(|row| !row.is_critical);
+    some.then(|| format!("{full} the answer waited for, {light} beside that"))
+}
+
+/// Names who did the work, where no column does.
+fn replicas(trace: &Trace, options: Options) -> Option<String> {
+    if layout::names_processes(options) {
+        return None;
+    }
+    let all: BTreeSet<String> = trace
+        .rows()
+        .map(|row| layout::process(row.span, options.ascii))
+        .collect();
+    let all: Vec<String> = all.into_iter().collect();
+    Some(format!("replicas: {}", all.join(" ")))
 }
 
 fn missing(trace: &Trace) -> Option<String> {

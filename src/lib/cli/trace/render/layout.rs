@@ -9,9 +9,11 @@ use super::{
 };
 
 /// From here on there is room to say which process wrote a span.
-const WIDE: usize = 110;
+const WIDE: usize = 120;
 /// Fewer cells tell nothing about time.
 const SHORTEST_BAR: usize = 10;
+/// The column of the time that a span did not spend in those below it.
+const SELF: &str = "self";
 const MISSING_PARENT: &str = " (parent missing)";
 
 /// Holds the widths of all columns and what the time axis spans.
@@ -23,6 +25,7 @@ pub(super) struct Layout {
     name: usize,
     process: usize,
     duration: usize,
+    self_time: usize,
     bar: usize,
     start: u64,
     extent: u64,
@@ -41,22 +44,24 @@ impl Layout {
             name: 0,
             process: 0,
             duration: widest(&|row| show_nanos(row.span.duration()).chars().count()),
+            self_time: widest(&|row| show_nanos(row.self_time).chars().count()).max(SELF.len()),
             bar: 0,
             start: trace.start(),
             extent: trace.end().saturating_sub(trace.start()).max(1),
         };
-        if options.width >= WIDE {
+        if names_processes(*options) {
             // A third at most, so that a long name of a process can't take the others' room.
             layout.process =
                 widest(&|row| process(row.span, ascii).chars().count()).min(options.width / 3);
         }
-        // Point and blank of the number, blank before the duration, blank and ends of the bar.
+        // Point and blank of the number, blanks before duration and self time, blank and ends of the bar.
         let process = if layout.process > 0 {
             layout.process + 1
         } else {
             0
         };
-        let fixed = layout.number + 2 + process + 1 + layout.duration + 3;
+        let times = 1 + layout.duration + 1 + layout.self_time;
+        let fixed = layout.number + 2 + process + times + 3;
         let room = options.width.saturating_sub(fixed);
         let longest = |indent: usize| {
             widest(&|row| {
@@ -102,23 +107,37 @@ impl Layout {
     }
 
     /// Returns process and duration, each with the blank before it.
-    pub(super) fn columns(&self, span: &Span) -> String {
+    pub(super) fn columns(&self, row: &Row<'_>) -> String {
         let mut text = String::new();
         if self.process > 0 {
-            let process = fit(&process(span, self.ascii), self.process, self.ascii);
+            let process = fit(&process(row.span, self.ascii), self.process, self.ascii);
             text.push(' ');
             text.push_str(&pad(&process, self.process));
         }
-        let duration = show_nanos(span.duration());
-        format!("{text} {duration:>width$}", width = self.duration)
+        let (duration, own) = (show_nanos(row.span.duration()), show_nanos(row.self_time));
+        let (width, own_width) = (self.duration, self.self_time);
+        format!("{text} {duration:>width$} {own:>own_width$}")
+    }
+
+    /// Returns the names of the columns, each above its own.
+    pub(super) fn head(&self) -> String {
+        let before = self.number + 2 + self.name;
+        let process = match self.process {
+            0 => String::new(),
+            width => format!(" {:<width$}", "replica"),
+        };
+        let (width, own_width) = (self.duration, self.self_time);
+        format!("{:before$}{process} {:>width$} {SELF:>own_width$}", "", "all")
     }
 
     /// Returns the bar with what is before and after it; a span is at least one cell long.
-    pub(super) fn bar(&self, span: &Span) -> [String; 3] {
+    pub(super) fn bar(&self, row: &Row<'_>) -> [String; 3] {
         if self.bar == 0 {
             return [String::new(), String::new(), String::new()];
         }
-        let (full, empty) = if self.ascii { ("#", "-") } else { ("█", " ") };
+        let (full, light, empty) = cells(self.ascii);
+        let full = if row.is_critical { full } else { light };
+        let span = row.span;
         let start = self.cell(span.start, false).min(self.bar - 1);
         let end = self.cell(span.end, true).clamp(start + 1, self.bar);
         [
@@ -162,8 +181,18 @@ const fn suffix(row: &Row<'_>) -> &'static str {
     }
 }
 
+/// How a bar looks on the critical path, beside it, and where there is none.
+pub(super) const fn cells(ascii: bool) -> (&'static str, &'static str, &'static str) {
+    if ascii { ("#", "=", "-") } else { ("█", "▒", " ") }
+}
+
+/// Tells whether there is room to name the process of each span.
+pub(super) const fn names_processes(options: Options) -> bool {
+    options.width >= WIDE
+}
+
 /// Names the process that wrote a span: `user-service/k3x9q0v7ab`.
-fn process(span: &Span, ascii: bool) -> String {
+pub(super) fn process(span: &Span, ascii: bool) -> String {
     match &span.instance {
         Some(instance) => clean(&format!("{}/{instance}", span.service), ascii),
         None => clean(&span.service, ascii),

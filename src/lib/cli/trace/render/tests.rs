@@ -47,15 +47,19 @@ fn a_registration_in_unicode() {
     let expected = "\
 trace 4bf92f3577b34da6a3ce929d0e0e4736
 POST /register -> 201  485.2 ms  9 spans, 4 services
- 1. proxy_http_request                                 485.2 ms |██████████████|
- 2.  proxy_route_to_replica (APIGateway)               482.8 ms |██████████████|
- 3.   replica_handle_request (APIGateway)              482.1 ms |██████████████|
- 4.    proxy_route_to_replica (UserService)            479.5 ms |██████████████|
- 5.     replica_handle_request (UserService)           478.8 ms |██████████████|
- 6.      proxy_route_to_replica (DatabaseService)        125 ms |████          |
- 7.       replica_handle_request (DatabaseService)     124.3 ms |████          |
- 8.      proxy_route_to_replica (NotificationService)    349 ms |   ███████████|
- 9.       replica_handle_request (NotificationService) 348.3 ms |   ███████████|
+                                                       all     self
+ 1. proxy_http_request                            485.2 ms   2.4 ms |██████████|
+ 2.  proxy_route_to_replica (APIGateway)          482.8 ms  0.75 ms |██████████|
+ 3.   replica_handle_request (APIGateway)         482.1 ms   2.6 ms |██████████|
+ 4.    proxy_route_to_replica (UserService)       479.5 ms  0.75 ms |██████████|
+ 5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |██████████|
+        +130.5 ms gate verdict=proceed
+ 6.      proxy_route_to_replica (DatabaseService)   125 ms  0.75 ms |███       |
+ 7.       replica_handle_request (DatabaseServic… 124.3 ms 124.3 ms |███       |
+ 8.      proxy_route_to_replica (NotificationSer…   349 ms  0.75 ms |  ████████|
+ 9.       replica_handle_request (NotificationSe… 348.3 ms 348.3 ms |  ████████|
+replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
+notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 ";
     assert_eq!(expected, render(&trace(&register()), &UNICODE));
 }
@@ -65,15 +69,19 @@ fn a_registration_in_ascii() {
     let expected = "\
 trace 4bf92f3577b34da6a3ce929d0e0e4736
 POST /register -> 201  485.2 ms  9 spans, 4 services
- 1. proxy_http_request                                 485.2 ms |##############|
- 2.  proxy_route_to_replica (APIGateway)               482.8 ms |##############|
- 3.   replica_handle_request (APIGateway)              482.1 ms |##############|
- 4.    proxy_route_to_replica (UserService)            479.5 ms |##############|
- 5.     replica_handle_request (UserService)           478.8 ms |##############|
- 6.      proxy_route_to_replica (DatabaseService)        125 ms |####----------|
- 7.       replica_handle_request (DatabaseService)     124.3 ms |####----------|
- 8.      proxy_route_to_replica (NotificationService)    349 ms |---###########|
- 9.       replica_handle_request (NotificationService) 348.3 ms |---###########|
+                                                       all     self
+ 1. proxy_http_request                            485.2 ms   2.4 ms |##########|
+ 2.  proxy_route_to_replica (APIGateway)          482.8 ms  0.75 ms |##########|
+ 3.   replica_handle_request (APIGateway)         482.1 ms   2.6 ms |##########|
+ 4.    proxy_route_to_replica (UserService)       479.5 ms  0.75 ms |##########|
+ 5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |##########|
+        +130.5 ms gate verdict=proceed
+ 6.      proxy_route_to_replica (DatabaseService)   125 ms  0.75 ms |###-------|
+ 7.       replica_handle_request (DatabaseServ... 124.3 ms 124.3 ms |###-------|
+ 8.      proxy_route_to_replica (NotificationS...   349 ms  0.75 ms |--########|
+ 9.       replica_handle_request (Notification... 348.3 ms 348.3 ms |--########|
+replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
+notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 ";
     assert_eq!(expected, render(&trace(&register()), &ASCII));
 }
@@ -83,14 +91,18 @@ fn errors_and_gaps_are_said_in_words() {
     let expected = "\
 trace 4bf92f3577b34da6a3ce929d0e0e4736
 POST /register -> 201  485.2 ms  7 spans, 4 services
- 1. proxy_http_request                                     485.2 ms |██████████|
- 2.  proxy_route_to_replica (APIGateway)                   482.8 ms |██████████|
- 3. a_name_that_is_so_long_that_no_termi… (parent missing) 479.5 ms |██████████|
- 4.  replica_handle_request (UserService)                  478.8 ms |██████████|
- 5.   ✗ proxy_route_to_replica (NotificationService)         349 ms |  ████████|
- 6.    ✗ replica_handle_request (NotificationService)      348.3 ms |  ████████|
+                                                       all     self
+ 1. proxy_http_request                            485.2 ms   2.4 ms |██████████|
+ 2.  proxy_route_to_replica (APIGateway)          482.8 ms 482.8 ms |██████████|
+ 3. a_name_that_is_so_long_that… (parent missing) 479.5 ms  0.75 ms |██████████|
+ 4.  replica_handle_request (UserService)         478.8 ms 129.8 ms |██████████|
+     +130.5 ms gate verdict=proceed
+ 5.   ✗ proxy_route_to_replica (NotificationServ…   349 ms  0.75 ms |  ████████|
+ 6.    ✗ replica_handle_request (NotificationSer… 348.3 ms 348.3 ms |  ████████|
        unavailable: the mail server refused ünder all ?[31mcircumstances, and s…
- 7. replica_handle_request (DatabaseServ… (parent missing)     0 ms |         █|
+ 7. replica_handle_request (Dat… (parent missing)     0 ms     0 ms |         █|
+replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
+notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 incomplete: the parents of 2 spans are missing, 1 call's other side is missing;
 a process may not have written its spans yet
 skipped: 1 damaged line, 1 half-written line
@@ -99,9 +111,46 @@ skipped: 1 damaged line, 1 half-written line
 }
 
 #[test]
+fn what_nobody_waited_for_is_lighter_and_the_legend_says_so() {
+    let mut parallel = register();
+    for mail in [7, 8] {
+        parallel[mail].times.0 = 5_100;
+    }
+    let text = render(&trace(&parallel), &UNICODE);
+    let bar = |number: &str| {
+        let line = text.lines().find(|line| line.starts_with(number));
+        line.unwrap().to_owned()
+    };
+    assert!(bar(" 7. ").contains("▒▒▒") && bar(" 9. ").contains("███"), "{text}");
+    assert!(text.contains("█ the answer waited for, ▒ beside that"), "{text}");
+}
+
+#[test]
+fn waits_and_attempts_stand_below_their_span() {
+    let mut repeated = register();
+    let attribute = |key: &'static str, number: &str| (key, serde_json::json!({"intValue": number}));
+    repeated[3].attributes = vec![
+        attribute("attempt", "2"),
+        attribute("queue_wait_ms", "12"),
+        ("replica_id", serde_json::json!({"stringValue": "u2"})),
+        ("rpc.method", serde_json::json!({"stringValue": "user/register_user"})),
+    ];
+    repeated[4].attributes = vec![attribute("queue_wait_ms", "12")];
+    let text = render(&trace(&repeated), &UNICODE);
+    let below = "\
+ 4.    proxy_route_to_replica (UserService)       479.5 ms  0.75 ms |██████████|
+       2 attempts, the last one answered by u2
+ 5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |██████████|
+        waited 12 ms for a place
+        +130.5 ms gate verdict=proceed
+";
+    assert!(text.contains(below), "{text}");
+}
+
+#[test]
 fn a_wide_terminal_shows_the_processes_and_one_head_line() {
     let wide = Options {
-        width: 110,
+        width: 120,
         ..UNICODE
     };
     let text = render(&trace(&register()), &wide);
@@ -112,11 +161,13 @@ fn a_wide_terminal_shows_the_processes_and_one_head_line() {
         "{text}"
     );
     assert!(text.contains(" notification-service/k3x9q0v7ab "), "{text}");
+    assert!(!text.contains("replicas:"), "{text}");
     let narrower = Options {
-        width: 109,
+        width: 119,
         ..UNICODE
     };
-    assert!(!render(&trace(&register()), &narrower).contains("k3x9q0v7ab"));
+    let below = "replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab";
+    assert!(render(&trace(&register()), &narrower).contains(below));
 }
 
 #[test]

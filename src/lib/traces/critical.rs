@@ -1,0 +1,90 @@
+//! The critical path: what the answer waited for. Anything else could take longer, and nobody would notice.
+//!
+//! From the end of a span backwards: whoever ended last before a moment is what was waited for until then, and from
+//! his begin on it is the turn of whoever had ended by then.
+
+use super::tree::Placed;
+
+/// Marks the path of each top of the tree. Spans are placed depth first.
+pub(super) fn mark(placed: &mut [Placed]) {
+    let mut at = 0;
+    while at < placed.len() {
+        let end = after(placed, at);
+        if placed[at].depth == 0 {
+            mark_from(placed, at);
+        }
+        at = end;
+    }
+}
+
+/// Where the spans below one end.
+fn after(placed: &[Placed], at: usize) -> usize {
+    let depth = placed[at].depth;
+    let below = placed[at + 1..].iter().take_while(|one| one.depth > depth);
+    at + 1 + below.count()
+}
+
+fn mark_from(placed: &mut [Placed], top: usize) {
+    // A list of its own, because the input decides how deep the tree is.
+    let mut waiting = vec![top];
+    while let Some(at) = waiting.pop() {
+        placed[at].is_critical = true;
+        let mut children = Vec::new();
+        let (mut child, end) = (at + 1, after(placed, at));
+        while child < end {
+            children.push(child);
+            child = after(placed, child);
+        }
+        // Clocks differ: a child counts as ended with its parent at the latest.
+        let ended = |child: usize| placed[child].span.end.min(placed[at].span.end);
+        children.sort_by_key(|child| std::cmp::Reverse((ended(*child), placed[*child].span.start)));
+        let mut until = placed[at].span.end;
+        for child in children {
+            if ended(child) <= until {
+                until = placed[child].span.start;
+                waiting.push(child);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::traces::{
+        Selector, Trace,
+        fixtures::{REGISTER, Sketch, register, write},
+        read,
+    };
+
+    fn numbers(sketches: &[Sketch]) -> Vec<usize> {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), REGISTER, sketches);
+        let trace: Trace = read(dir.path(), &Selector::Last).unwrap();
+        let critical = trace.rows().filter(|row| row.is_critical);
+        critical.map(|row| row.number).collect()
+    }
+
+    #[test]
+    fn calls_one_after_the_other_are_all_waited_for() {
+        assert_eq!((1..=9).collect::<Vec<_>>(), numbers(&register()));
+    }
+
+    #[test]
+    fn of_two_parallel_calls_the_longer_one_is_waited_for() {
+        let mut sketches = register();
+        for earlier in [7, 8] {
+            sketches[earlier].times.0 = 6_000;
+        }
+        assert_eq!(vec![1, 2, 3, 4, 5, 8, 9], numbers(&sketches));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_hides_nobody() {
+        let mut sketches = register();
+        for ahead in [7, 8] {
+            sketches[ahead].times.0 += 10_000_000;
+            sketches[ahead].times.1 += 10_000_000;
+        }
+        assert!(numbers(&sketches).contains(&8));
+    }
+}
