@@ -118,14 +118,19 @@ impl Health {
         // Each in a task of its own: whoever asks may be less patient than the probe is slow.
         let probes = self.due().into_iter().map(|(name, ask)| {
             let health = self.clone();
-            tokio::spawn(async move {
+            let made = tokio::spawn(async move {
                 let (passed, words) = match timeout(PROBE_TIMEOUT, ask()).await {
                     Ok(Ok(())) => (true, Words::from("ok")),
                     Ok(Err(reason)) => (false, reason.into()),
                     Err(_) => (false, format!("no answer within {PROBE_TIMEOUT:?}").into()),
                 };
                 health.note(name, passed, words);
-            })
+            });
+            async move {
+                if made.await.is_err() {
+                    self.fail(name, "the check panicked");
+                }
+            }
         });
         join_all(probes).await;
         let now = Instant::now();
@@ -307,6 +312,14 @@ mod tests {
         assert_eq!(PROBE_TIMEOUT, asked.elapsed());
         assert_eq!(Some("no answer within 500ms"), first.words("store"));
         assert_eq!(Some("not checked yet"), second.words("store"));
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_panics_has_failed() {
+        let health = Health::default();
+        health.probe("store", || async { panic!("a bug") });
+        let report = health.report().await;
+        assert_eq!(Some("the check panicked"), report.words("store"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
 //! When to stop: signals, a closed pipe, or the program's own decision.
 
-use std::{io, process, thread, time::Duration};
+use std::{io, process, sync::mpsc, thread, time::Duration};
 
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
@@ -38,25 +38,21 @@ impl Shutdown {
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
         let requested = shutdown.clone();
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let (mut interrupt, mut terminate) = {
-            let _inside = runtime.enter();
-            (
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-            )
-        };
-        on_a_thread("nats-serve-signals", runtime, async move {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+        on_a_thread("nats-serve-signals", move || {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            Ok(async move {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if requested.is_requested() {
+                        return requested.hurry();
+                    }
+                    requested.request();
                 }
-                if requested.is_requested() {
-                    return requested.hurry();
-                }
-                requested.request();
-            }
+            })
         })?;
         Ok(shutdown)
     }
@@ -78,16 +74,17 @@ impl Shutdown {
         last_words: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let shutdown = self.clone();
-        let runtime = Builder::new_current_thread().enable_time().build()?;
-        on_a_thread("nats-serve-late", runtime, async move {
-            shutdown.requested().await;
-            tokio::select! {
-                () = sleep(grace) => {}
-                () = shutdown.hurried() => {}
-            }
-            sleep(beyond).await;
-            last_words();
-            process::exit(1);
+        on_a_thread("nats-serve-late", move || {
+            Ok(async move {
+                shutdown.requested().await;
+                tokio::select! {
+                    () = sleep(grace) => {}
+                    () = shutdown.hurried() => {}
+                }
+                sleep(beyond).await;
+                last_words();
+                process::exit(1);
+            })
         })
     }
 
@@ -132,11 +129,34 @@ impl Shutdown {
     }
 }
 
-fn on_a_thread(
+/// Runs something on a thread and a runtime of its own, once it is prepared there.
+fn on_a_thread<W: Future<Output = ()>>(
     name: &str,
-    runtime: Runtime,
-    work: impl Future<Output = ()> + Send + 'static,
+    prepare: impl FnOnce() -> io::Result<W> + Send + 'static,
 ) -> io::Result<()> {
+    let (tell, told) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn(move || runtime.block_on(work)).map(|_| ())
+    thread.spawn(move || {
+        let ready = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .and_then(|runtime| {
+                let work = {
+                    let _inside = runtime.enter();
+                    prepare()?
+                };
+                Ok((runtime, work))
+            });
+        match ready {
+            Ok((runtime, work)) => {
+                // Whoever waits for this is there.
+                let _ = tell.send(Ok(()));
+                runtime.block_on(work);
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
+    })?;
+    told.recv().map_err(io::Error::other)?
 }

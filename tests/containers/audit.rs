@@ -8,6 +8,7 @@ use crate::{
     auditor::{Plan, Row, Store, audit},
     bench::Bench,
     postgres::Server,
+    support::eventually,
 };
 
 #[tokio::test]
@@ -35,6 +36,11 @@ impl Store for Postgres<'_> {
 
     async fn crash(&self, _: &Bench) -> bool {
         self.0.crash("test1").await;
+        eventually("the recovery", async || {
+            let write = "CREATE TEMPORARY TABLE recovered (n INT)";
+            self.0.query("test1", write).await.ok()
+        })
+        .await;
         true
     }
 

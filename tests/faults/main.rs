@@ -57,3 +57,4 @@ mod reply_lost;
 mod restarting;
 mod storm;
 mod stuck;
+mod tardy;

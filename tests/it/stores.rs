@@ -202,11 +202,13 @@ async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
 
 #[cfg(target_os = "linux")]
 async fn make_room(stack: &mut Stack) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
     let pid = stack.processes["database-service"].pid().cast_signed();
+    // Its parent's hard limit is its own.
+    let maximum = getrlimit(Resource::Fsize).maximum;
     let any = Rlimit {
-        current: None,
-        maximum: None,
+        current: maximum,
+        maximum,
     };
     prlimit(Pid::from_raw(pid), Resource::Fsize, any).unwrap();
 }

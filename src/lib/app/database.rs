@@ -135,6 +135,7 @@ fn replica<S: Store>(process: &Process, store: &S, relay: &Relay<S>) -> Replica 
                     kind: Kind::Mail,
                     holder: request.holder,
                     outcome: request.outcome,
+                    unless_kept: false,
                 };
                 store.settle(settled).await
             }

@@ -24,7 +24,7 @@ use super::{
         outbox::{Outcome, SettleMailRequest},
     },
     config::{self, state},
-    note::{keep, note},
+    note::{NOTE_FOR, keep, note},
     process::{Latency, Process},
 };
 use crate::{Client, Code, Ctx, Replica, Status, client::Verdict, telemetry::spans};
@@ -35,7 +35,7 @@ use smtp::Smtp;
 /// Time for the note that a mail is sent, also where the connection is lost for a moment, and for the answer.
 const NOTE_TIME: Duration = Duration::from_secs(2);
 /// How often a mail that takes longer than its lease is kept: sooner than a relay that has just started takes anything.
-const KEEP_EVERY: Duration = Duration::from_secs(2);
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// What sending a mail took in the application that this one answers.
 const SIMULATED_SEND: Duration = Duration::from_millis(150);
 
@@ -141,10 +141,14 @@ impl<M: Mailer> Sender<M> {
         if let Some(settled) = settled {
             let (inner, client) = (ctx.clone(), self.client.clone());
             ctx.spawn(async move {
+                let given_up = Instant::now() + NOTE_FOR;
+                // One that never ends is left to its lease, and is a try like any other.
                 let ended = loop {
                     keep(&client, &settled).await;
-                    if let Ok(ended) = timeout(KEEP_EVERY, &mut ending).await {
-                        break ended;
+                    match timeout(KEEP_EVERY, &mut ending).await {
+                        Ok(ended) => break ended,
+                        Err(_) if Instant::now() > given_up => break None,
+                        Err(_) => {}
                     }
                 };
                 let outcome = ended.unwrap_or(Outcome::Later);

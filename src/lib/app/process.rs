@@ -20,7 +20,7 @@ const LEAVING_TIME: Duration = Duration::from_secs(3);
 /// Time for a write to the disk, or another's lock, that is being waited for.
 const BLOCKING_TIME: Duration = Duration::from_secs(1);
 /// Time beyond the grace for a process that does all this in time, the last spans included.
-const ENDING_TIME: Duration = Duration::from_secs(7);
+const ENDING_TIME: Duration = Duration::from_secs(8);
 
 /// What a service is given to serve with.
 #[derive(Debug)]

@@ -251,7 +251,7 @@ impl Books {
 
     /// When it should have been noted that a mail was accepted.
     fn noted(&self, mail: &Mail) -> f64 {
-        let away = [Kind::Lock, Kind::LongLock, Kind::DatabaseAway];
+        let away = [Kind::Lock, Kind::LongLock, Kind::DatabaseAway, Kind::Crash];
         let locks = (self.faults.iter()).filter(|fault| away.contains(&fault.kind));
         let mut noted = mail.at + NOTED_AFTER;
         for lock in locks {

@@ -49,6 +49,7 @@ pub(crate) async fn holds_the_contract(
     a_key_is_forgotten_after_its_time(Database::start(1, &fresh().await).await).await;
     what_was_not_begun_is_no_try(Database::start(1, &fresh().await).await).await;
     only_who_has_a_mail_may_put_it_off(Database::start(1, &fresh().await).await).await;
+    kept::who_still_sends_a_mail_keeps_its_lease(Database::start(1, &fresh().await).await).await;
     what_is_left_over_is_sent_by_one_of_three_relays(Database::start(3, &fresh().await).await)
         .await;
     what_nobody_takes_has_failed_until_somebody_retries(Database::start(1, &fresh().await).await)

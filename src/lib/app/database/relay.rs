@@ -263,13 +263,27 @@ impl<S: Store> Relay<S> {
             tokio::select! {
                 // It is due when its holder's time is over.
                 () = relay.leaving.cancelled() => {}
-                () = sleep_until(until.into()) => relay.note(&taken, &holder, Outcome::Later).await,
+                // Unless whoever sends it says that he still does.
+                () = sleep_until(until.into()) => {
+                    relay.note_as(&taken, &holder, Outcome::Later, true).await;
+                }
             }
         });
     }
 
     async fn note(&self, taken: &Taken, holder: &str, outcome: Outcome) {
-        if let Err(status) = self.settle(taken, holder, outcome).await {
+        self.note_as(taken, holder, outcome, false).await;
+    }
+
+    async fn note_as(&self, taken: &Taken, holder: &str, outcome: Outcome, unless_kept: bool) {
+        let settled = Settled {
+            registration_id: taken.registration_id.clone(),
+            kind: taken.kind,
+            holder: holder.to_owned(),
+            outcome,
+            unless_kept,
+        };
+        if let Err(status) = self.settle(settled).await {
             tracing::warn!(
                 "what became of a {} can't be noted, and it may be sent twice: {status}",
                 taken.kind.as_str()
@@ -278,16 +292,10 @@ impl<S: Store> Relay<S> {
     }
 
     /// Tries again where the store is away.
-    async fn settle(&self, taken: &Taken, holder: &str, outcome: Outcome) -> Result<(), Status> {
+    async fn settle(&self, settled: Settled) -> Result<(), Status> {
         let until = Instant::now() + NOTE_FOR;
         loop {
-            let settled = Settled {
-                registration_id: taken.registration_id.clone(),
-                kind: taken.kind,
-                holder: holder.to_owned(),
-                outcome,
-            };
-            match in_time(self.store.settle(settled)).await {
+            match in_time(self.store.settle(settled.clone())).await {
                 Err(status) if status.is_retryable() && Instant::now() < until => {
                     sleep(NOTE_PAUSE).await;
                 }

@@ -137,12 +137,24 @@ pub(super) struct Taken {
 }
 
 /// What became of something.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) registration_id: String,
     pub(super) kind: Kind,
     pub(super) holder: String,
     pub(super) outcome: Outcome,
+    /// Whether it counts only where the lease was not kept meanwhile by who still sends it.
+    pub(super) unless_kept: bool,
+}
+
+impl Settled {
+    /// How much longer a lease may last, in milliseconds, that an outcome still ends: one that was kept lasts longer.
+    pub(super) fn ends_leases_of(&self) -> i64 {
+        match self.unless_kept {
+            true => milliseconds(LEASE / 2),
+            false => i64::MAX / 2,
+        }
+    }
 }
 
 /// Returns how long to wait after a try, jittered; `None` if that was the last.

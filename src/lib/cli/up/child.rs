@@ -14,7 +14,8 @@ use super::{lines::Line, spec::Spec};
 use crate::{Shutdown, app::process::Ready};
 
 /// Time for a child to leave beyond the grace that it gives its requests: flushing spans and the like.
-const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// One whose thread is blocked ends itself by then.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// A child that ran this long starts with a fresh backoff.
 const STEADY: Duration = Duration::from_secs(30);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);

@@ -1,6 +1,6 @@
 //! What a store keeps, and for how long.
 
-use nats_serve::Code;
+use nats_serve::{Code, app::api::outbox::Outcome};
 
 use super::{Database, request};
 use crate::support::eventually;
@@ -46,4 +46,23 @@ pub(crate) async fn removes_what_is_past_its_time(
     }
     let again = store.store(&request("David", "david@example.com")).await;
     assert_eq!(Code::Conflict, again.unwrap_err().code());
+}
+
+/// Checks that whoever still sends a mail keeps its lease, and nobody else does.
+pub(super) async fn who_still_sends_a_mail_keeps_its_lease(store: Database) {
+    let one = request("David", "david@example.com");
+    store.store(&one).await.unwrap();
+    let due_in_ms = async || store.open_mails().await[0].due_in_ms;
+    store.settle(&one, "somebody else", Outcome::UnderWay).await;
+    assert!(due_in_ms().await <= 15_000);
+    store.settle(&one, &one.holder, Outcome::UnderWay).await;
+    let kept = due_in_ms().await;
+    assert!((15_001..=20_000).contains(&kept), "{kept}");
+    store.settle(&one, &one.holder, Outcome::Later).await;
+    store.settle(&one, &one.holder, Outcome::UnderWay).await;
+    let open = store.open_mails().await.remove(0);
+    assert!(!open.is_leased && open.due_in_ms <= 2_400, "{open:?}");
+    store.settle(&one, &one.holder, Outcome::Sent).await;
+    store.settle(&one, &one.holder, Outcome::UnderWay).await;
+    assert!(store.open_mails().await.is_empty());
 }

@@ -109,12 +109,14 @@ async fn later(connection: &mut PgConnection, settled: &Settled) -> Result<(), s
     sqlx::query(
         "UPDATE outbox SET holder = NULL, due_at = now_ms() + COALESCE($4[tries], 0),
              status = CASE WHEN $4[tries] IS NULL THEN 'failed' ELSE 'pending' END
-         WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
+         WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3
+             AND due_at <= now_ms() + $5",
     )
     .bind(&settled.registration_id)
     .bind(settled.kind.as_str())
     .bind(&settled.holder)
     .bind(pauses)
+    .bind(settled.ends_leases_of())
     .execute(connection)
     .await
     .map(|_| ())

@@ -122,11 +122,12 @@ impl Settled {
     async fn later(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
         let tries = sqlx::query_scalar(
             "SELECT tries FROM outbox
-             WHERE registration_id = ? AND kind = ? AND status = 'pending' AND holder = ?",
+             WHERE registration_id = ? AND kind = ? AND status = 'pending' AND holder = ? AND due_at <= ?",
         )
         .bind(&self.registration_id)
         .bind(self.kind.as_str())
         .bind(&self.holder)
+        .bind(now + self.ends_leases_of())
         .fetch_optional(&mut *connection)
         .await?;
         let Some(tries) = tries else {

@@ -46,9 +46,9 @@ fn tried(span: &Span) -> Option<String> {
         return None;
     }
     let attempts = number(span, names::ATTEMPT).filter(|attempt| *attempt > 1)?;
-    let answered = span.text(names::REPLICA_ID).map_or_else(String::new, |by| {
-        format!(", the last one answered by {by}")
-    });
+    let answered = span
+        .text(names::REPLICA_ID)
+        .map_or_else(String::new, |by| format!(", the last one answered by {by}"));
     Some(format!("{attempts} attempts{answered}"))
 }
 

@@ -127,7 +127,10 @@ impl Layout {
             width => format!(" {:<width$}", "replica"),
         };
         let (width, own_width) = (self.duration, self.self_time);
-        format!("{:before$}{process} {:>width$} {SELF:>own_width$}", "", "all")
+        format!(
+            "{:before$}{process} {:>width$} {SELF:>own_width$}",
+            "", "all"
+        )
     }
 
     /// Returns the bar with what is before and after it; a span is at least one cell long.
@@ -183,7 +186,11 @@ const fn suffix(row: &Row<'_>) -> &'static str {
 
 /// How a bar looks on the critical path, beside it, and where there is none.
 pub(super) const fn cells(ascii: bool) -> (&'static str, &'static str, &'static str) {
-    if ascii { ("#", "=", "-") } else { ("█", "▒", " ") }
+    if ascii {
+        ("#", "=", "-")
+    } else {
+        ("█", "▒", " ")
+    }
 }
 
 /// Tells whether there is room to name the process of each span.

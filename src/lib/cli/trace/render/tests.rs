@@ -121,19 +121,29 @@ fn what_nobody_waited_for_is_lighter_and_the_legend_says_so() {
         let line = text.lines().find(|line| line.starts_with(number));
         line.unwrap().to_owned()
     };
-    assert!(bar(" 7. ").contains("▒▒▒") && bar(" 9. ").contains("███"), "{text}");
-    assert!(text.contains("█ the answer waited for, ▒ beside that"), "{text}");
+    assert!(
+        bar(" 7. ").contains("▒▒▒") && bar(" 9. ").contains("███"),
+        "{text}"
+    );
+    assert!(
+        text.contains("█ the answer waited for, ▒ beside that"),
+        "{text}"
+    );
 }
 
 #[test]
 fn waits_and_attempts_stand_below_their_span() {
     let mut repeated = register();
-    let attribute = |key: &'static str, number: &str| (key, serde_json::json!({"intValue": number}));
+    let attribute =
+        |key: &'static str, number: &str| (key, serde_json::json!({"intValue": number}));
     repeated[3].attributes = vec![
         attribute("attempt", "2"),
         attribute("queue_wait_ms", "12"),
         ("replica_id", serde_json::json!({"stringValue": "u2"})),
-        ("rpc.method", serde_json::json!({"stringValue": "user/register_user"})),
+        (
+            "rpc.method",
+            serde_json::json!({"stringValue": "user/register_user"}),
+        ),
     ];
     repeated[4].attributes = vec![attribute("queue_wait_ms", "12")];
     let text = render(&trace(&repeated), &UNICODE);

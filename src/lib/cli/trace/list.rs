@@ -1,0 +1,158 @@
+//! Many requests, a line each: `list`, `slow`, `errors`, and `--follow`.
+
+use std::{
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::render::{clean, fit, show_nanos};
+use crate::{
+    cli::out,
+    traces::{Filter, Request, Tail, requests},
+};
+
+/// How often files are looked at for what is new.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Characters of an id that tell traces apart.
+const SHORT_ID: usize = 8;
+
+/// Which requests, and how they are printed.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) filter: Filter,
+    /// The slowest first, and not the oldest.
+    pub(super) by_duration: bool,
+    pub(super) limit: usize,
+    pub(super) json: bool,
+    pub(super) width: usize,
+    pub(super) ascii: bool,
+}
+
+/// Prints those that are there.
+pub(super) fn print(dir: &std::path::Path, wanted: &Wanted) -> anyhow::Result<()> {
+    let mut found = requests(dir, &wanted.filter)?;
+    if wanted.by_duration {
+        found.sort_by_key(|request| std::cmp::Reverse(request.duration));
+        found.truncate(wanted.limit);
+    } else {
+        // The last ones, nearest to the prompt.
+        found.drain(..found.len().saturating_sub(wanted.limit));
+    }
+    if found.is_empty() && !wanted.json {
+        return out::print("no request fits\n");
+    }
+    let mut text = String::new();
+    if !wanted.json {
+        text.push_str(&line(
+            ["TIME (UTC)", "TRACE", "TOOK", "STATUS", "REQUEST"].map(str::to_owned),
+            wanted,
+        ));
+    }
+    for request in &found {
+        text.push_str(&shown(request, wanted)?);
+    }
+    out::print(&text)
+}
+
+/// Prints each one as it is written, until the process is told to end or nobody reads on.
+pub(super) fn follow(dir: &std::path::Path, wanted: &Wanted) -> anyhow::Result<()> {
+    let mut tail = Tail::new(dir)?;
+    loop {
+        for request in tail.next(&wanted.filter)? {
+            if !out::print_while_read(&shown(&request, wanted)?)? {
+                return Ok(());
+            }
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn shown(request: &Request, wanted: &Wanted) -> anyhow::Result<String> {
+    if wanted.json {
+        return Ok(serde_json::to_string(request)? + "\n");
+    }
+    let status = request
+        .status
+        .map_or("-".to_owned(), |status| status.to_string());
+    let (ascii, path) = (wanted.ascii, format!("{} {}", request.method, request.path));
+    let mut id = request.trace_id.to_string();
+    id.truncate(SHORT_ID);
+    let cells = [
+        time_of_day(request.start),
+        id,
+        show_nanos(request.duration),
+        status,
+        clean(&path, ascii),
+    ];
+    Ok(line(cells, wanted))
+}
+
+fn line([time, id, took, status, request]: [String; 5], wanted: &Wanted) -> String {
+    let line = format!("{time:<12}  {id:<SHORT_ID$}  {took:>9}  {status:>6}  {request}");
+    fit(&line, wanted.width, wanted.ascii) + "\n"
+}
+
+/// `16:31:07.123`.
+fn time_of_day(nanos: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_nanos(nanos);
+    let text = humantime::format_rfc3339_millis(at).to_string();
+    let (_, time) = text.split_once('T').unwrap_or_default();
+    time.trim_end_matches('Z').to_owned()
+}
+
+/// The moment so long ago, in nanoseconds since 1970.
+pub(super) fn ago(duration: Duration) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.saturating_sub(duration).as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_line_that_fits() {
+        let request = Request {
+            trace_id: "51ba02253eb7433403385d8be2408e69".parse().unwrap(),
+            start: 1_693_310_400_456_000_000,
+            duration: 207_800_000,
+            method: "POST".to_owned(),
+            path: format!("/register\u{1b}[2J{}", "x".repeat(100)),
+            route: None,
+            status: Some(201),
+            error: false,
+            service: "gateway".to_owned(),
+            instance: None,
+        };
+        let wanted = Wanted {
+            filter: Filter::default(),
+            by_duration: false,
+            limit: 1,
+            json: false,
+            width: 80,
+            ascii: true,
+        };
+        let text = shown(&request, &wanted).unwrap();
+        assert!(
+            text.starts_with("12:00:00.456  51ba0225   207.8 ms     201  POST /register?[2Jxxx"),
+            "{text}"
+        );
+        assert_eq!(81, text.len(), "{text}");
+        let json = shown(
+            &request,
+            &Wanted {
+                json: true,
+                ..wanted
+            },
+        )
+        .unwrap();
+        assert!(
+            json.starts_with(
+                r#"{"trace_id":"51ba02253eb7433403385d8be2408e69","start_unix_nano":"#
+            ),
+            "{json}"
+        );
+    }
+}
