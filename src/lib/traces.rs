@@ -16,6 +16,7 @@ mod latest;
 mod lines;
 mod otlp;
 mod read;
+mod requests;
 mod selector;
 mod span;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tree;
 pub use error::Error;
 pub use id::{InvalidId, SpanId, TraceId};
 pub use read::read;
+pub use requests::{Filter, Request, Tail, requests};
 pub use selector::{InvalidSelector, Selector};
 pub use span::{Attributes, Event, Kind, Span, Status, Value};
 pub use trace::{Gaps, Row, Trace};

@@ -26,6 +26,7 @@ mod permissions;
 mod problems;
 mod refusals;
 mod registrations;
+mod requests;
 mod runtime;
 mod scaling;
 mod start_order;

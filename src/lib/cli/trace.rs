@@ -1,17 +1,23 @@
-//! `nats-serve trace`: the journey of a request, from the span files of all processes.
+//! `nats-serve trace`: the journey of a request, from the span files of all processes; or a line for each of many.
 
+mod list;
 mod render;
 
 use std::{
+    fmt,
     io::{self, IsTerminal},
+    str::FromStr,
     thread,
     time::{Duration, Instant},
 };
 
+use anyhow::bail;
+
+use self::list::{Wanted, ago};
 use super::out;
 use crate::{
-    app::config,
-    traces::{self, Error, Selector, Trace},
+    app::config::{self, duration},
+    traces::{self, Error, Filter, InvalidSelector, Selector, Trace},
 };
 
 /// A trace is whole on disk within a second of its answer; this waits a little longer than that.
@@ -22,36 +28,148 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WIDTH: usize = 100;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nats-serve trace                         the last request
+  nats-serve trace 51ba                    the one whose trace id begins so
+  nats-serve trace slow --over 50ms        the slowest first
+  nats-serve trace errors --since 5m       those of the last five minutes that failed
+  nats-serve trace list --service user-service --route '/user/{user_id}'
+  nats-serve trace --follow                a line for each request from now on
+  nats-serve trace last --json | jq '.spans[] | select(.critical) | {name, self_time_nano}'")]
 pub(super) struct Args {
-    /// `last`, or a trace id, or the first characters of one.
-    #[arg(value_name = "TRACE", default_value_t = Selector::Last)]
-    selector: Selector,
+    /// `last`, a trace id or the first characters of one; or `list`, `slow` (the slowest first), `errors`.
+    #[arg(value_name = "WHAT", default_value_t = What::One(Selector::Last))]
+    what: What,
+    /// Only requests that took longer.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    over: Option<Duration>,
+    /// Only requests of this route, `/user/{user_id}`, or of this very path.
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
+    /// Only requests in which this service took part.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// Only requests of so long until now.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    since: Option<Duration>,
+    /// How many lines at most.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    limit: usize,
+    /// Prints each request from now on, until Ctrl-C.
+    #[arg(long)]
+    follow: bool,
+    /// Prints JSON: the whole trace, or a line a request.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     spans: config::SpansDir,
     #[command(flatten)]
     terminal: config::Terminal,
 }
 
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    One(Selector),
+    List,
+    Slow,
+    Errors,
+}
+
+impl FromStr for What {
+    type Err = InvalidSelector;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+        match text {
+            "list" => Ok(Self::List),
+            "slow" => Ok(Self::Slow),
+            "errors" => Ok(Self::Errors),
+            _ => text.parse().map(Self::One),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(selector) => selector.fmt(f),
+            Self::List => f.write_str("list"),
+            Self::Slow => f.write_str("slow"),
+            Self::Errors => f.write_str("errors"),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let trace = find(args)?;
+    let dir = args.spans.path()?;
+    let what = match (&args.what, args.follow) {
+        // `trace --follow`: all of them.
+        (What::One(Selector::Last), true) => &What::List,
+        (what, _) => what,
+    };
+    let What::One(selector) = what else {
+        let wanted = wanted(args, what);
+        return match args.follow {
+            true if args.service.is_some() => {
+                bail!("--follow can't tell yet who takes part in a request; leave --service out")
+            }
+            true => list::follow(&dir, &wanted),
+            false => list::print(&dir, &wanted),
+        };
+    };
+    if args.follow || !is_for_one(args) {
+        bail!(
+            "--over, --route, --service, --since and --follow go with `list`, `slow` or `errors`"
+        );
+    }
+    let trace = find(&dir, selector)?;
+    if args.json {
+        return out::print(&(serde_json::to_string_pretty(&trace)? + "\n"));
+    }
     let options = render::Options {
-        width: args.terminal.columns().unwrap_or(WIDTH).clamp(60, 200),
+        width: width(args),
         color: io::stdout().is_terminal() && args.terminal.allows_color(),
         ascii: !args.terminal.has_unicode(),
     };
     out::print(&render::render(&trace, &options))
 }
 
+fn is_for_one(args: &Args) -> bool {
+    args.over.is_none() && args.since.is_none() && args.route.is_none() && args.service.is_none()
+}
+
+fn width(args: &Args) -> usize {
+    args.terminal.columns().unwrap_or(WIDTH).clamp(60, 200)
+}
+
+fn wanted(args: &Args, what: &What) -> Wanted {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    Wanted {
+        filter: Filter {
+            since: args.since.map(ago),
+            over: args.over.map(nanos),
+            route: args.route.clone(),
+            service: args.service.clone(),
+            errors: *what == What::Errors,
+        },
+        by_duration: *what == What::Slow,
+        limit: args.limit,
+        json: args.json,
+        width: width(args),
+        ascii: !args.terminal.has_unicode(),
+    }
+}
+
 /// Reads the trace, and again for a while where spans are still on their way to the files.
-fn find(args: &Args) -> anyhow::Result<Trace> {
-    let spans_dir = args.spans.path()?;
+fn find(spans_dir: &std::path::Path, selector: &Selector) -> anyhow::Result<Trace> {
     let started = Instant::now();
     // The request before this command may be newer than anything that is on disk.
-    if args.selector == Selector::Last {
+    if *selector == Selector::Last {
         thread::sleep(SETTLE);
     }
     loop {
-        let found = traces::read(&spans_dir, &args.selector);
+        let found = traces::read(spans_dir, selector);
         let worth_waiting = match &found {
             Ok(trace) => !trace.is_complete(),
             Err(Error::UnknownTrace { .. } | Error::NoSpans { .. }) => true,

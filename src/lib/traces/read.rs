@@ -53,8 +53,18 @@ pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
+/// Reads service and instance from a file's name: `user-service-k3x9q0v7ab.jsonl`.
+pub(super) fn owner(path: &Path) -> (&str, Option<&str>) {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let stem = stem.unwrap_or("unknown");
+    let parts = stem.rsplit_once('-');
+    parts.map_or((stem, None), |(service, instance)| {
+        (service, Some(instance))
+    })
+}
+
 /// Lists the files that hold anything, in the order of their names.
-fn span_files(dir: &Path) -> Result<Vec<SpanFile>, Error> {
+pub(super) fn span_files(dir: &Path) -> Result<Vec<SpanFile>, Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -105,15 +115,7 @@ impl Found {
             }
             return;
         };
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or("unknown");
-        let owner = stem
-            .rsplit_once('-')
-            .map_or((stem, None), |(service, instance)| {
-                (service, Some(instance))
-            });
+        let owner = owner(path);
         // The line may hold spans of other traces too.
         let wanted = |id: TraceId| id.to_string().starts_with(prefix);
         for span in spans.into_spans(owner, wanted) {

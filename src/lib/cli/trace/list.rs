@@ -78,7 +78,7 @@ fn shown(request: &Request, wanted: &Wanted) -> anyhow::Result<String> {
     let mut id = request.trace_id.to_string();
     id.truncate(SHORT_ID);
     let cells = [
-        time_of_day(request.start),
+        moment(request.start),
         id,
         show_nanos(request.duration),
         status,
@@ -88,16 +88,16 @@ fn shown(request: &Request, wanted: &Wanted) -> anyhow::Result<String> {
 }
 
 fn line([time, id, took, status, request]: [String; 5], wanted: &Wanted) -> String {
-    let line = format!("{time:<12}  {id:<SHORT_ID$}  {took:>9}  {status:>6}  {request}");
+    let line = format!("{time:<18}  {id:<SHORT_ID$}  {took:>9}  {status:>6}  {request}");
     fit(&line, wanted.width, wanted.ascii) + "\n"
 }
 
-/// `16:31:07.123`.
-fn time_of_day(nanos: u64) -> String {
+/// `11-25 16:31:07.123`.
+fn moment(nanos: u64) -> String {
     let at = UNIX_EPOCH + Duration::from_nanos(nanos);
     let text = humantime::format_rfc3339_millis(at).to_string();
-    let (_, time) = text.split_once('T').unwrap_or_default();
-    time.trim_end_matches('Z').to_owned()
+    let (_, date_and_time) = text.split_once('-').unwrap_or_default();
+    date_and_time.trim_end_matches('Z').replace('T', " ")
 }
 
 /// The moment so long ago, in nanoseconds since 1970.
@@ -136,7 +136,9 @@ mod tests {
         };
         let text = shown(&request, &wanted).unwrap();
         assert!(
-            text.starts_with("12:00:00.456  51ba0225   207.8 ms     201  POST /register?[2Jxxx"),
+            text.starts_with(
+                "08-29 12:00:00.456  51ba0225   207.8 ms     201  POST /register?[2Jxxx"
+            ),
             "{text}"
         );
         assert_eq!(81, text.len(), "{text}");

@@ -17,10 +17,13 @@ use crate::traces::{Gaps, Row, Span, Trace};
 
 use self::{
     details::{failure, notes},
-    duration::show_nanos,
     layout::Layout,
     line::{Page, Style},
-    text::{clean, count, fit, wrap},
+    text::{count, wrap},
+};
+pub(super) use self::{
+    duration::show_nanos,
+    text::{clean, fit},
 };
 
 /// Chooses how a trace is shown.

@@ -1,7 +1,7 @@
 //! Durations as people read them: the unit follows the size.
 
 /// Shows nanoseconds: `0.42 ms`, `3.1 ms`, `245 ms`, `1.24 s`.
-pub(super) fn show_nanos(nanos: u64) -> String {
+pub(in crate::cli::trace) fn show_nanos(nanos: u64) -> String {
     // Each limit is where rounding would fill the next unit.
     match nanos {
         0 => "0 ms".into(),

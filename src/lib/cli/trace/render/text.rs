@@ -1,7 +1,7 @@
 //! Text that fits: without control characters, cut or wrapped, measured in characters.
 
 /// Makes text from a file safe to print on one line.
-pub(super) fn clean(text: &str, ascii: bool) -> String {
+pub(in crate::cli::trace) fn clean(text: &str, ascii: bool) -> String {
     text.chars()
         .map(|character| match character {
             character if character.is_whitespace() => ' ',
@@ -18,7 +18,7 @@ fn is_unprintable(character: char) -> bool {
 }
 
 /// Cuts text to a width; the cut is shown.
-pub(super) fn fit(text: &str, width: usize, ascii: bool) -> String {
+pub(in crate::cli::trace) fn fit(text: &str, width: usize, ascii: bool) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -1,0 +1,107 @@
+//! `nats-serve trace list`, `slow`, `errors` and `--follow`: many requests, a line each.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Process, Stack, eventually, process::run};
+
+fn trace(stack: &Stack, arguments: &[&str]) -> (bool, String) {
+    let all = [&["trace"], arguments].concat();
+    run(stack.folder(), &all, &[("COLUMNS", "80")])
+}
+
+/// The requests that are printed, as method and path.
+fn listed(stack: &Stack, arguments: &[&str]) -> Vec<String> {
+    let (good, said) = trace(stack, &[arguments, &["--json"]].concat());
+    assert!(good, "{said}");
+    let lines = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    lines
+        .map(|one| text(&one["method"]) + " " + &text(&one["path"]))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_slow_and_the_failed_of_many_requests_are_found() {
+    let stack = Stack::with(&[("SIMULATED_LATENCY", "on")]).await;
+    for path in ["/", "/user/1", "/user/99"] {
+        let _ = stack.get(path).await;
+    }
+    let hurried = [("request-timeout-ms", "20")];
+    let late = stack.send(Method::GET, "/user/2", &hurried, None).await;
+    late.problem(504);
+    let registered = stack.register("D", "d@example.com").await;
+    assert_eq!(201, registered.status);
+    stack.trace(&registered, 9).await;
+    let all = eventually("all requests", async || {
+        let all = listed(&stack, &["list"]);
+        (all.len() == 5).then_some(all)
+    })
+    .await;
+    let expected = [
+        "GET /",
+        "GET /user/1",
+        "GET /user/99",
+        "GET /user/2",
+        "POST /register",
+    ];
+    assert_eq!(expected.as_slice(), all);
+    for (arguments, expected) in [
+        (&["errors"][..], &["GET /user/2"][..]),
+        (&["slow", "--limit", "1"], &["POST /register"]),
+        (&["slow", "--over", "190ms"], &["POST /register"]),
+        (
+            &["list", "--service", "notification-service"],
+            &["POST /register"],
+        ),
+        (&["list", "--since", "0s"], &[]),
+        (&["list", "--route", "/user/99"], &["GET /user/99"]),
+        (&["list", "--route", "/user/{user_id}"], &expected[1..4]),
+        (&["list", "--since", "1h"], &expected),
+    ] {
+        assert_eq!(expected, listed(&stack, arguments), "{arguments:?}");
+    }
+
+    let (good, said) = trace(&stack, &["list"]);
+    assert!(good && said.contains("  POST /register"), "{said}");
+    assert_eq!(6, said.lines().count(), "{said}");
+    assert!(
+        said.lines().all(|line| line.chars().count() <= 80),
+        "{said}"
+    );
+    let none = trace(&stack, &["slow", "--over", "1h"]);
+    assert_eq!((true, "no request fits\n".to_owned()), none);
+    let (good, said) = trace(&stack, &["last", "--over", "1ms"]);
+    let words = "go with `list`, `slow` or `errors`";
+    assert!(!good && said.contains(words), "{said}");
+    let (good, said) = trace(&stack, &["last", "--json"]);
+    let whole: Value = serde_json::from_str(&said).unwrap();
+    assert!(good && whole["complete"] == true, "{said}");
+    assert_eq!(9, whole["spans"].as_array().unwrap().len(), "{said}");
+}
+
+#[tokio::test]
+async fn who_follows_sees_each_request_once_and_from_now_on() {
+    let stack = Stack::start().await;
+    let first = stack.get("/user/1").await;
+    stack.trace(&first, 7).await;
+    // What was written before is not told.
+    let mut following = Process::start(stack.folder(), &["trace", "--follow"], &[]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..3 {
+        let _ = stack.get("/user/2").await;
+    }
+    eventually("three lines", async || {
+        let said = following.output();
+        (said.matches("GET /user/2").count() == 3).then_some(())
+    })
+    .await;
+    let said = following.output();
+    assert!(!said.contains("/user/1"), "{said}");
+    following.signal(rustix::process::Signal::INT);
+    following.ended().await;
+}
