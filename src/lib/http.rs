@@ -18,6 +18,7 @@ mod rate;
 mod root;
 mod serve;
 mod slot;
+mod stream;
 mod tokens;
 
 pub use admin::Admin;

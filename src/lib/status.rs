@@ -261,6 +261,18 @@ impl Status {
         self.code.is_retryable() || self.is_worth_repeating
     }
 
+    /// Returns the cause with its own causes, for the log of this process.
+    pub(crate) fn cause(&self) -> Option<String> {
+        let cause = self.source()?;
+        let mut chain = cause.to_string();
+        let mut next = cause.source();
+        while let Some(deeper) = next {
+            chain = format!("{chain}: {deeper}");
+            next = deeper.source();
+        }
+        Some(chain)
+    }
+
     /// Encodes the part that crosses the wire.
     pub(crate) fn to_wire(&self) -> Vec<u8> {
         let wire = WireRef {

@@ -236,6 +236,32 @@ async fn work_for_a_client_that_has_gone_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_nested_has_deadline_place_and_limit_too() {
+    let slow = axum::routing::any(async || tokio::time::sleep(PATIENCE * 2).await);
+    let nested = Router::new().nest_service("/there", Router::new().fallback_service(slow));
+    let options = http::Options {
+        request_timeout: Duration::from_millis(300),
+        max_body: 8,
+        ..http::Options::default()
+    };
+    let address = serve(options, nested).await;
+    let client = reqwest::Client::new();
+    let ask = |body: &'static str| client.post(format!("http://{address}/there/x")).body(body);
+    assert_eq!(504, ask("").send().await.unwrap().status());
+    assert_eq!(413, ask("too large").send().await.unwrap().status());
+}
+
+#[tokio::test]
+async fn who_sends_much_to_an_edge_that_does_not_want_it_reads_the_answer() {
+    let stack = Stack::start().await;
+    // Without asking before, and more than fits into what lies between.
+    for _ in 0..5 {
+        let reply = stack.post("/register", &"x".repeat(250 * 1024)).await;
+        reply.problem(413);
+    }
+}
+
+#[tokio::test]
 async fn a_status_alone_becomes_a_problem_document() {
     let router = Router::new()
         .route("/gone", get(async || StatusCode::NOT_FOUND))

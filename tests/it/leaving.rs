@@ -6,7 +6,10 @@ use axum::{Router, body::Body, routing::get};
 use futures_util::stream;
 use nats_serve::{Shutdown, client::Unanswered, http};
 use rustix::process::Signal;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{
     Server, Stack,
@@ -49,6 +52,31 @@ async fn an_answer_that_is_still_being_written_is_finished() {
     let answer = reqwest::get(format!("http://{address}/")).await.unwrap();
     shutdown.request();
     assert_eq!("xxxxxxxxxx", answer.text().await.unwrap());
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_answer_that_is_taken_slowly_is_finished() {
+    const SIZE: usize = 32 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(async || vec![b'x'; SIZE]));
+    let shutdown = Shutdown::new();
+    let until = shutdown.clone();
+    let serving = tokio::spawn(async move {
+        http::serve(listener, router, &until, Duration::from_secs(60)).await;
+    });
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut taken = vec![0; 1024];
+    client.read_exact(&mut taken).await.unwrap();
+    shutdown.request();
+    // Longer than what is left when the last request has been answered.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!serving.is_finished(), "it would be broken off");
+    client.read_to_end(&mut taken).await.unwrap();
+    assert!(taken.len() > SIZE, "{}", taken.len());
     serving.await.unwrap();
 }
 

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use nats_serve::{
+    Code, Replica, Shutdown, Status,
+    app::api::user::{GetUserProfile, USER},
+};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::{
@@ -9,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{PATIENCE, Stack, eventually, nats::with_key_of};
+use crate::support::{PATIENCE, Server, Stack, echo::connect, eventually, nats::with_key_of};
 
 #[tokio::test]
 async fn what_the_client_gets_wrong_is_a_problem_document() {
@@ -80,6 +84,29 @@ async fn each_wrong_field_is_named() {
     let injected = r#"{"name":"David","email":"d@example.com\r\nBcc: x@example.com"}"#;
     assert_eq!(["email"].as_slice(), fields(injected).await);
     assert!(stack.mails().is_empty());
+}
+
+#[tokio::test]
+async fn a_service_of_another_version_is_no_fault_of_the_client() {
+    let nats = Server::start().await;
+    let other =
+        Replica::new(&connect(USER, &nats).await).handle::<GetUserProfile>(async |_ctx, _| {
+            Err(Status::new(Code::Malformed, "the request can't be read"))
+        });
+    let running = other.start().await.unwrap();
+    tokio::spawn(async move { running.until(&Shutdown::new()).await });
+    let mut stack = Stack::empty(nats, &[]);
+    stack.add("gateway", "gateway");
+    stack.ready("gateway").await;
+    let failed = stack.get("/user/1").await.problem(500);
+    assert_eq!("internal error", failed["detail"]);
+    // What it was is in the log.
+    eventually("a line about it", async || {
+        let said = stack.processes["gateway"].output();
+        said.contains("malformed: the request can't be read")
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -173,6 +200,8 @@ async fn clients_that_never_finish_a_request_are_cut_off() {
         "GET / HTTP/1.1\r\nhost: x\r\n",
         "PRI * HTT",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        // Whoever has been answered and asks no more.
+        "GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
     ];
     let work = silent.map(|sent| {
         let address = address.clone();

@@ -24,8 +24,9 @@ pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::
         .context("the listener has no address")?;
     let health = process.client.health();
     health.pass("http", format!("listening on {address}"));
+    let routes = routes::router(process.client.clone(), options.tokens.is_some());
     let edge = Edge::new(process.client.instance(), options);
-    let router = edge.wrap(routes::router(process.client.clone()));
+    let router = edge.wrap(routes);
     // It answers from the start, 503 until NATS is there; discovery joins when it can.
     let (announced, ()) = tokio::join!(
         async {

@@ -2,14 +2,21 @@
 //!
 //! Else a client that sends its body drop by drop would hold a place for as long as it likes to wait.
 
+use std::time::Duration;
+
 use axum::{
-    body::{Body, HttpBody},
+    body::{Body, Bytes, HttpBody},
     extract::Request,
+    http::{HeaderMap, header},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Code, Status};
+
+/// What is read of a body that is refused, and for how long.
+const DISCARDED: usize = 256 * 1024;
+const DISCARDING: Duration = Duration::from_millis(500);
 
 /// Reads the body into memory, as far as it is within the limit and the time.
 pub(super) async fn read(
@@ -24,6 +31,7 @@ pub(super) async fn read(
     let (parts, body) = request.into_parts();
     let announced = body.size_hint().lower();
     if usize::try_from(announced).map_or(true, |announced| announced > at_most) {
+        discard(&parts.headers, body).await;
         return Err(too_large());
     }
     let reading = Limited::new(body, at_most).collect();
@@ -36,6 +44,24 @@ pub(super) async fn read(
             "the body did not come in time",
         )),
     }
+}
+
+/// Reads some of a body that nobody wants, so that who is still sending it reads the answer: a connection that is
+/// closed with bytes unread is reset. Whoever asks before he sends has nothing on the way.
+pub(super) async fn discard(headers: &HeaderMap, mut body: Body) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut discarded = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARDED {
+                return;
+            }
+        }
+    };
+    let _ = timeout(DISCARDING, reading).await;
 }
 
 fn too_large() -> Status {

@@ -109,7 +109,8 @@ impl Edge {
     /// Puts the layers round a router, and answers what it doesn't know with problem details: 404, or 405 with
     /// `allow`. `OPTIONS` is answered 204 with `allow`. So is what a handler refuses without a word, by a status alone.
     ///
-    /// Give it the finished router: routes that are added afterwards have none of this.
+    /// Give it the finished router: routes that are added afterwards have none of this, and a fallback that it has is
+    /// replaced.
     pub fn wrap(&self, router: Router) -> Router {
         let counters = Arc::clone(&self.shared.counters);
         router

@@ -49,13 +49,20 @@ impl<'a> Problem<'a> {
 }
 
 impl IntoResponse for Status {
-    /// Answers with `application/problem+json`, the current request's id and `trace_id` in it.
+    /// Answers with `application/problem+json`, the current request's id and `trace_id` in it, and logs the cause, if
+    /// there is one here.
     ///
     /// `type` is `urn:nats-serve:problem:` and the status's reason, or else its code; of a bug, of which there is
     /// nothing to tell, it is `about:blank`. `retry-after` stands where the same request may succeed later: 1 s,
     /// or 2 s for every other one of those that a lack of places or parts refused together.
     fn into_response(self) -> Response {
         let code = self.code();
+        if let Some(cause) = self.cause() {
+            match code.is_server_error() {
+                true => tracing::error!(%code, cause, "{}", self.message()),
+                false => tracing::info!(%code, cause, "{}", self.message()),
+            }
+        }
         let trace_id = Context::map_current(|current| {
             let span = current.span().span_context().clone();
             span.is_valid().then(|| span.trace_id().to_string())

@@ -1,6 +1,6 @@
 //! The outermost layer: root span, request id, deadline, tokens, rate limit, one log line a request.
 
-use std::time::Instant;
+use std::{fmt::Write as _, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -15,7 +15,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Edge, TrustTraceparent, deadline, problem, rate,
+    Edge, TrustTraceparent, body, deadline, problem, rate,
     tokens::{self, Shown},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
     }
     let arrived = Instant::now();
     let method = known_method(request.method());
-    let path = shown(request.uri().path()).to_owned();
+    let path = shown(request.uri().path());
     let tokens = options.tokens.as_ref();
     let token = tokens.map(|tokens| tokens.shown_by(request.headers()));
     let (parent, link) = callers_trace(request.headers(), options.trust_traceparent, token);
@@ -76,13 +76,15 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
     let peer = request.extensions().get().copied();
     let answer = async {
         let rates = edge.shared.rates.as_ref();
-        if let Some(Err(wait)) = rates.map(|rates| rates.take(caller, peer)) {
-            return rate::refusal(wait);
-        }
-        match token.filter(|_| !is_let_in) {
-            Some(token) => tokens::refusal(token),
-            None => next.run(request).await,
-        }
+        let rate = rates.map(|rates| rates.take(caller, peer));
+        let refusal = match (rate, token.filter(|_| !is_let_in)) {
+            (Some(Err(wait)), _) => rate::refusal(wait),
+            (_, Some(token)) => tokens::refusal(token),
+            _ => return next.run(request).await,
+        };
+        let (parts, body) = request.into_parts();
+        body::discard(&parts.headers, body).await;
+        refusal
     };
     let mut response = answer.with_context(span.clone()).await;
     mark(&mut response, &scope, &span);
@@ -128,13 +130,18 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What log and trace hold of a path: a stranger's may be as long as a head.
-fn shown(path: &str) -> &str {
-    let mut at = path.len().min(MAX_PATH);
-    while !path.is_char_boundary(at) {
-        at -= 1;
-    }
-    &path[..at]
+/// What log and trace hold of a path: a stranger's may be as long as a head, and turn round what is beside it.
+fn shown(path: &str) -> String {
+    let bytes = path.bytes().take(MAX_PATH);
+    bytes.fold(String::with_capacity(path.len()), |mut shown, byte| {
+        match byte {
+            b'!'..=b'~' => shown.push(char::from(byte)),
+            odd => {
+                let _ = write!(shown, "%{odd:02X}");
+            }
+        }
+        shown
+    })
 }
 
 /// A method of a stranger's invention would be a new value in every backend's index.

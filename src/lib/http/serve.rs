@@ -33,10 +33,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
 
+use super::stream::{Behind, Stream};
 use crate::{Code, Shutdown, Status};
 
 /// Longest time for a client to send a request's headers, and between two requests.
@@ -115,9 +115,13 @@ pub(super) async fn serve_at_most(
     door.requests.close();
     // Connections without a request have nothing to wait for: a client that never finishes its headers
     // would hold everything up.
-    let answered = async {
-        door.requests.wait().await;
+    let (requests, behind) = (door.requests.clone(), door.behind.clone());
+    let answered = async move {
+        requests.wait().await;
         sleep(CLOSING_TIME).await;
+        while behind.is_any() {
+            sleep(CLOSING_TIME).await;
+        }
     };
     tokio::select! {
         () = door.connections.shutdown() => {}
@@ -136,6 +140,8 @@ struct Door {
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     requests: TaskTracker,
+    /// Clients that have not taken all of their answers.
+    behind: Behind,
     at_most: Places,
     /// All places were taken a moment ago, which has been logged.
     full: bool,
@@ -158,6 +164,7 @@ impl Door {
             places: Arc::new(Semaphore::new(at_most.connections)),
             refusals: Arc::new(Semaphore::new(at_most.refusals)),
             requests: TaskTracker::new(),
+            behind: Behind::default(),
             at_most,
             full: false,
             failing: false,
@@ -207,9 +214,7 @@ impl Door {
             }
         });
         // hyper has no timer for who does not take its answers, and would wait for ever.
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let stream = TokioIo::new(Box::pin(stream));
+        let stream = TokioIo::new(Stream::new(stream, WRITE_TIMEOUT, self.behind.clone()));
         let connection = self.server.serve_connection(stream, service);
         let watched = self.connections.watch(connection);
         tokio::spawn(async move {

@@ -20,13 +20,13 @@ use crate::{
 const LAST_WORD: Duration = Duration::from_millis(20);
 
 pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    // A probe has no scope, an unknown path no template: neither is routed anywhere.
-    let (Some(scope), Some(route)) = (
-        RequestScope::current(),
-        request.extensions().get::<MatchedPath>().cloned(),
-    ) else {
+    // A probe has no scope.
+    let Some(scope) = RequestScope::current() else {
         return next.run(request).await;
     };
+    // Neither an unknown path nor a service that was nested has one.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
     let deadline = tokio::time::Instant::from_std(scope.deadline);
     let at_most = edge.shared.options.max_body;
     let request = match body::read(request, at_most, deadline).await {
@@ -39,7 +39,7 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
             name,
             instance.service(),
             &scope.request_id,
-            Some(route.as_str()),
+            route,
             instance.id(),
         )
     };

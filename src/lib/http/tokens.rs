@@ -21,6 +21,8 @@ use crate::{Code, Status};
 
 /// How soon a change of the file is seen.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long a file must stay as it is.
+const MOMENT: Duration = Duration::from_millis(100);
 /// A shorter token can be guessed.
 const SHORTEST: usize = 16;
 
@@ -160,9 +162,12 @@ async fn reread(path: PathBuf, known: Weak<Known>) {
     let mut is_bad = false;
     loop {
         sleep(LOOK_EVERY).await;
-        let read = read(path.clone()).await;
+        let read = settled(&path).await;
         let Some(known) = known.upgrade() else {
             return;
+        };
+        let Some(read) = read else {
+            continue;
         };
         match read {
             Ok(tokens) => {
@@ -192,6 +197,18 @@ async fn reread(path: PathBuf, known: Weak<Known>) {
             }
         }
     }
+}
+
+/// Reads a file that may just be written: it counts if it is the same a moment later.
+async fn settled(path: &Path) -> Option<Result<Vec<[u8; 32]>, TokensError>> {
+    let first = read(path.to_owned()).await;
+    sleep(MOMENT).await;
+    let again = read(path.to_owned()).await;
+    let is_same = match (&first, &again) {
+        (Ok(first), Ok(again)) => first == again,
+        (first, again) => first.is_err() == again.is_err(),
+    };
+    is_same.then_some(again)
 }
 
 async fn read(path: PathBuf) -> Result<Vec<[u8; 32]>, TokensError> {

@@ -348,15 +348,9 @@ impl Core {
 /// Logs a failure's cause, in the process that had it. A status that came from a call has none: it
 /// was logged where it happened.
 fn log_cause(endpoint: &Endpoint, status: &Status) {
-    let Some(cause) = std::error::Error::source(status) else {
+    let Some(chain) = status.cause() else {
         return;
     };
-    let mut chain = cause.to_string();
-    let mut next = cause.source();
-    while let Some(deeper) = next {
-        chain = format!("{chain}: {deeper}");
-        next = deeper.source();
-    }
     let operation = endpoint.names.rpc_method;
     if status.code().is_server_error() {
         tracing::error!(operation, code = %status.code(), cause = chain, "{}", status.message());

@@ -22,11 +22,23 @@ use crate::{
 };
 
 /// The document, and a page at `/docs` that shows it and loads nothing from elsewhere.
-pub(super) fn router() -> Router {
+pub(super) fn router(asks_for_tokens: bool) -> Router {
     // The page would else show the document to a validator on the web.
     let config = Config::default().validator_url("none");
     let page = SwaggerUi::new("/docs").config(config);
-    page.url("/openapi.json", Document::openapi()).into()
+    page.url("/openapi.json", document(asks_for_tokens)).into()
+}
+
+fn document(asks_for_tokens: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    if !asks_for_tokens {
+        let items = document.paths.paths.values_mut();
+        let operations = items.flat_map(|item| [&mut item.get, &mut item.post]);
+        for operation in operations.flatten() {
+            operation.security = None;
+        }
+    }
+    document
 }
 
 #[derive(OpenApi)]
@@ -39,7 +51,7 @@ pub(super) fn router() -> Router {
             1 to 30000, 2000 if it is left out; what can't be used of these is ignored. \
             What has no time left is answered 504.\n\n\
             What fails is answered by a problem document (RFC 9457); its `type` tells apart what has one status.\n\n\
-            Where the gateway asks for tokens, every request but those of `/` and `/health` shows one.",
+            Where operations ask for `token`, every request but those of `/` and `/health` shows one.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(routes::index, routes::health, routes::user, routes::register),
@@ -117,6 +129,16 @@ pub(super) struct Registration {
     /// Where the welcome mail goes; one user has it, in whatever case it is written.
     #[schema(format = "email", max_length = 254, example = "david@example.com")]
     email: String,
+}
+
+/// How `GET /health` may fail.
+pub(super) struct HealthProblems;
+
+impl IntoResponses for HealthProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let words = "too many connections at the moment";
+        problems(vec![Status::new(Code::Overloaded, words)])
+    }
 }
 
 /// How `GET /` may fail.

@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 use super::{
     bodies::{Health, Index, Registered, Success, registration},
     key::{self, Given},
-    openapi::{self, IndexProblems, Registration, RegistrationProblems, UserProblems},
+    openapi::{
+        self, HealthProblems, IndexProblems, Registration, RegistrationProblems, UserProblems,
+    },
 };
 use crate::{
     Client, Code, Status,
@@ -27,14 +29,14 @@ const REGISTER: &str = "/register";
 /// More digits than any id has.
 const LONGEST_ID: usize = 32;
 
-pub(super) fn router(client: Client) -> Router {
+pub(super) fn router(client: Client, asks_for_tokens: bool) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/health", get(health))
         .route("/user/{user_id}", get(user))
         .route(REGISTER, post(register))
         .with_state(client)
-        .merge(openapi::router())
+        .merge(openapi::router(asks_for_tokens))
 }
 
 /// What there is
@@ -55,7 +57,7 @@ pub(super) async fn index() -> Answer<Index> {
     get,
     tag = "gateway",
     path = "/health",
-    responses((status = OK, description = "It answers", body = Health))
+    responses((status = OK, description = "It answers", body = Health), HealthProblems)
 )]
 pub(super) async fn health() -> Answer<Health> {
     Answer(Health::now())
@@ -71,7 +73,7 @@ pub(super) async fn health() -> Answer<Health> {
         (status = OK, description = "The user", body = Success<Profile>),
         UserProblems
     ),
-    security((), ("token" = []))
+    security(("token" = []))
 )]
 pub(super) async fn user(
     State(client): State<Client>,
@@ -82,7 +84,8 @@ pub(super) async fn user(
     let user_id = id.filter(|id| id.len() <= LONGEST_ID);
     let user_id = user_id.ok_or_else(answers::unknown)?;
     let request = GetUserProfileRequest { user_id };
-    let profile = client.call::<GetUserProfile>(&request).await?;
+    let profile = client.call::<GetUserProfile>(&request).await;
+    let profile = profile.map_err(told)?;
     Ok(Answer(Success::now(profile)))
 }
 
@@ -112,7 +115,7 @@ pub(super) async fn user(
         ),
         RegistrationProblems
     ),
-    security((), ("token" = []))
+    security(("token" = []))
 )]
 pub(super) async fn register(
     State(client): State<Client>,
@@ -122,7 +125,8 @@ pub(super) async fn register(
 ) -> Result<Response, Status> {
     let Given { key, made } = key::of(&headers, &caller, REGISTER, &body)?;
     let request = registration(&body, key)?;
-    let mut response = match client.call::<RegisterUser>(&request).await {
+    let registered = client.call::<RegisterUser>(&request).await;
+    let mut response = match registered.map_err(told) {
         Ok(registration) => {
             let is_replayed = registration.is_replayed;
             let body = Answer(Success::registered(registration));
@@ -144,6 +148,20 @@ pub(super) async fn register(
         response.headers_mut().insert(key::IDEMPOTENCY_KEY, made);
     }
     Ok(response)
+}
+
+/// What a client is told of a call that failed. What is wrong between our services is nothing that he could mend.
+fn told(status: Status) -> Status {
+    match status.code() {
+        Code::Invalid
+        | Code::NotFound
+        | Code::Conflict
+        | Code::Overloaded
+        | Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Internal => status,
+        _ => Status::internal(status),
+    }
 }
 
 pub(super) fn unknown_outcome() -> Status {
