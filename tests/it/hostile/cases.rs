@@ -1,0 +1,518 @@
+//! The odd requests.
+
+use super::{CANARY, TRACE};
+
+/// An odd request.
+pub(super) struct Case {
+    pub(super) what: String,
+    pub(super) request: Vec<u8>,
+    /// `404`, or `422 name` with the fields that are named.
+    pub(super) answer: &'static str,
+}
+
+/// A request as bytes. Lines of headers end with CR/LF, which the caller leaves out.
+fn raw(line: &[u8], headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
+    let mut request = line.to_vec();
+    request.extend(b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    for header in headers {
+        request.extend(*header);
+        request.extend(b"\r\n");
+    }
+    request.extend(b"\r\n");
+    request.extend(body);
+    request
+}
+
+fn case(what: impl Into<String>, request: Vec<u8>, answer: &'static str) -> Case {
+    Case {
+        what: what.into(),
+        request,
+        answer,
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    raw(format!("GET {path}").as_bytes(), &[], b"")
+}
+
+fn post(body: &[u8], more: &[&[u8]]) -> Vec<u8> {
+    let length = format!("content-length: {}", body.len());
+    let mut headers: Vec<&[u8]> = vec![length.as_bytes(), b"content-type: application/json"];
+    headers.extend(more);
+    raw(b"POST /register", &headers, body)
+}
+
+fn register(name: &str, email: &str) -> Vec<u8> {
+    let body = serde_json::json!({"name": name, "email": email});
+    post(body.to_string().as_bytes(), &[])
+}
+
+fn ids() -> Vec<Case> {
+    let long = "x".repeat(10 * 1024);
+    let digits = "9".repeat(100);
+    let all: [(&str, &str); 26] = [
+        ("with `.`", "1.2"),
+        ("`*`", "*"),
+        ("`>`", "%3E"),
+        ("a subject of NATS", "svc.database.get_user"),
+        ("`$SRV.PING`", "$SRV.PING"),
+        ("NUL", "%00"),
+        ("CR/LF and a header", "1%0d%0aX-Evil:%201"),
+        ("no UTF-8", "%ff%fe"),
+        ("broken percent-encoding", "%zz"),
+        ("10 KB", &long),
+        ("100 digits", &digits),
+        ("beyond 64 bits", "9223372036854775808"),
+        ("negative", "-1"),
+        ("with a sign", "+1"),
+        ("with a leading zero", "01"),
+        ("in another notation", "1e0"),
+        ("hexadecimal", "0x1"),
+        ("a digit of another script", "%D9%A1"),
+        ("with a blank", "1%20"),
+        ("turned round (U+202E)", "%E2%80%AE1"),
+        ("emoji", "%F0%9F%A6%80"),
+        ("two levels up", "..%2f..%2fetc%2fpasswd"),
+        ("with an encoded slash", "1%2F2"),
+        ("SQL", "1'%20OR%20'1'='1"),
+        ("a script", "%3Cscript%3Ealert(1)%3C/script%3E"),
+        ("a template", "%7B%7B7*7%7D%7D"),
+    ];
+    let mut cases: Vec<Case> = all
+        .into_iter()
+        .map(|(what, id)| case(format!("id: {what}"), get(&format!("/user/{id}")), "404"))
+        .collect();
+    cases.push(case("id: `>` as it is", get("/user/>"), "400, no body"));
+    cases.push(case("id: none", get("/user/"), "404"));
+    cases.push(case(
+        "id: raw bytes that are no UTF-8",
+        raw(b"GET /user/\xff\xfe", &[], b""),
+        "400, no body",
+    ));
+    cases.push(case(
+        "id: turned round (U+202E), as it is",
+        raw("GET /user/\u{202e}1".as_bytes(), &[], b""),
+        "404",
+    ));
+    cases.push(case(
+        "path: 70 KB",
+        get(&format!("/user/{}", "x".repeat(70_000))),
+        "431, no body",
+    ));
+    cases.push(case(
+        "id: 10,000 control characters",
+        get(&format!("/user/{}", "%01".repeat(10_000))),
+        "404",
+    ));
+    cases
+}
+
+fn names_and_addresses() -> Vec<Case> {
+    let long = "x".repeat(320);
+    let long_address = format!("{long}@example.com");
+    let good = "david@example.com";
+    let all: [(&str, &str, &str, &'static str); 27] = [
+        (
+            "name: CR/LF and a header",
+            "D\r\nBcc: a@b.c",
+            good,
+            "422 name",
+        ),
+        ("name: NUL", "D\0", good, "422 name"),
+        (
+            "name: escape sequence of a terminal",
+            "\u{1b}[2J",
+            good,
+            "422 name",
+        ),
+        (
+            "name: turned round (U+202E)",
+            "D\u{202e}divaD",
+            good,
+            "422 name",
+        ),
+        (
+            "name: a line separator (U+2028)",
+            "D\u{2028}x",
+            good,
+            "422 name",
+        ),
+        ("name: 320 characters", &long, good, "422 name"),
+        ("name: blanks", "  \u{3000} ", good, "422 name"),
+        (
+            "name: quotes, brackets and an address",
+            "\"<x@evil.example>\" , y",
+            "q1@example.com",
+            "201",
+        ),
+        (
+            "name: an encoded word",
+            "=?utf-8?q?=0d=0aBcc:_x?=",
+            "q2@example.com",
+            "201",
+        ),
+        ("name: Unicode", "Zoë 🦀 名前", "q3@example.com", "201"),
+        (
+            "name: SQL",
+            "'); DROP TABLE users; -- hostile-canary",
+            "q4@example.com",
+            "201",
+        ),
+        (
+            "name: a template",
+            "{{7*7}} ${7*7} %s%n",
+            "hostile-canary@example.com",
+            "201",
+        ),
+        (
+            "address: CR/LF and a header",
+            "D",
+            "d@example.com\r\nBcc: a@b.c",
+            "422 email",
+        ),
+        (
+            "address: CR/LF in quotes",
+            "D",
+            "\"d\r\nx\"@example.com",
+            "422 email",
+        ),
+        (
+            "address: turned round (U+202E)",
+            "D",
+            "d\u{202e}d@example.com",
+            "422 email",
+        ),
+        (
+            "address: a line separator (U+2028)",
+            "D",
+            "d\u{2028}d@example.com",
+            "422 email",
+        ),
+        ("address: NUL", "D", "d\0@example.com", "422 email"),
+        ("address: 320 characters", "D", &long_address, "422 email"),
+        (
+            "address: two",
+            "D",
+            "a@example.com, b@example.com",
+            "422 email",
+        ),
+        (
+            "address: with a name",
+            "D",
+            "D <d@example.com>",
+            "422 email",
+        ),
+        (
+            "address: an SMTP command",
+            "D",
+            "d@example.com>\r\nRCPT TO:<x@y.z",
+            "422 email",
+        ),
+        ("address: two @", "D", "a@b@example.com", "422 email"),
+        ("address: blanks", "D", "d d@example.com", "422 email"),
+        ("address: no domain", "D", "d@", "422 email"),
+        ("address: no local part", "D", "@example.com", "422 email"),
+        ("address: dots", "D", "d@example..com", "422 email"),
+        ("both: empty", "", "", "422 name email"),
+    ];
+    all.into_iter()
+        .map(|(what, name, email, answer)| case(what, register(name, email), answer))
+        .collect()
+}
+
+fn bodies() -> Vec<Case> {
+    let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(5));
+    let big = format!("{{\"name\":\"{}\"}}", "x".repeat(20 * 1024));
+    let json: [(&str, &[u8], &'static str); 15] = [
+        ("body: none", b"", "400"),
+        ("body: half", b"{\"hostile-canary\":", "400"),
+        ("body: nested 10,000 deep", nested.as_bytes(), "400"),
+        ("body: 20 KB", big.as_bytes(), "413"),
+        ("body: no UTF-8", b"{\"name\":\"\xff\"}", "400"),
+        ("body: UTF-16", b"\xff\xfe{\0}\0", "400"),
+        ("body: a byte order mark", b"\xef\xbb\xbf{}", "400"),
+        (
+            "body: half a surrogate pair",
+            br#"{"name":"\ud800"}"#,
+            "400",
+        ),
+        ("body: more after its end", b"{} {}", "400"),
+        ("body: a number beyond all", b"{\"name\":1e999}", "400"),
+        ("body: an array", b"[]", "422"),
+        ("body: null", b"null", "422"),
+        (
+            "body: numbers",
+            b"{\"name\":1,\"email\":2}",
+            "422 name email",
+        ),
+        (
+            "body: objects",
+            b"{\"name\":{\"$gt\":\"\"},\"email\":[]}",
+            "422 name email",
+        ),
+        (
+            "body: `__proto__`",
+            b"{\"__proto__\":{\"name\":\"x\"}}",
+            "422 name email",
+        ),
+    ];
+    let mut cases: Vec<Case> = json
+        .into_iter()
+        .map(|(what, body, answer)| case(what, post(body, &[]), answer))
+        .collect();
+    for (what, media_type) in [
+        ("a form", "application/x-www-form-urlencoded"),
+        ("several parts", "multipart/form-data; boundary=x"),
+        ("text", "text/plain"),
+        ("alike", "application/jsonp"),
+    ] {
+        let media_type = format!("content-type: {media_type}");
+        let headers: [&[u8]; 2] = [b"content-length: 2", media_type.as_bytes()];
+        let request = raw(b"POST /register", &headers, b"{}");
+        cases.push(case(format!("media type: {what}"), request, "415"));
+    }
+    cases.push(case(
+        "media type: none",
+        raw(b"POST /register", &[b"content-length: 2"], b"{}"),
+        "415",
+    ));
+    cases
+}
+
+fn headers() -> Vec<Case> {
+    let user = |header: &[u8]| raw(b"GET /user/1", &[header], b"");
+    let with = |name: &str, value: &str| user(format!("{name}: {value}").as_bytes());
+    let good = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let members: Vec<String> = (0..64).map(|n| format!("{CANARY}{n}=1")).collect();
+    let tracestate = format!("traceparent: {good}\r\ntracestate: {}", members.join(","));
+    let baggage = format!("{CANARY}={}", "x".repeat(9 * 1024));
+    let key = |value: &[u8]| {
+        let header = [b"idempotency-key: ", value].concat();
+        post(br#"{"name":"D","email":"k@example.com"}"#, &[&header])
+    };
+    vec![
+        case(
+            "`traceparent`: short",
+            with("traceparent", "00-ab-cd-01"),
+            "200",
+        ),
+        case(
+            "`traceparent`: a sign",
+            with("traceparent", &good.replacen("0a", "+a", 1)),
+            "200",
+        ),
+        case(
+            "`traceparent`: upper case",
+            with("traceparent", &good.to_uppercase()),
+            "200",
+        ),
+        case(
+            "`traceparent`: zeros",
+            with(
+                "traceparent",
+                &format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            ),
+            "200",
+        ),
+        case(
+            "`traceparent`: version ff",
+            with("traceparent", &good.replacen("00", "ff", 1)),
+            "200",
+        ),
+        case(
+            "`traceparent`: 8 KB",
+            with("traceparent", &format!("{CANARY}{}", "a".repeat(8 * 1024))),
+            "200",
+        ),
+        case(
+            "`traceparent`: no ASCII",
+            user(b"traceparent: \xff\xfe"),
+            "200",
+        ),
+        case(
+            "`tracestate`: 64 members",
+            user(tracestate.as_bytes()),
+            "200",
+        ),
+        case("`baggage`: 9 KB", with("baggage", &baggage), "200"),
+        case(
+            "`x-request-id`: JSON",
+            with("x-request-id", &format!("{{\"{CANARY}\":1}}")),
+            "200",
+        ),
+        case(
+            "`x-request-id`: 10 KB",
+            with("x-request-id", &CANARY.repeat(700)),
+            "200",
+        ),
+        case(
+            "`x-request-id`: no ASCII",
+            user(b"x-request-id: \xc3\xbc"),
+            "200",
+        ),
+        case(
+            "`request-timeout-ms`: negative",
+            with("request-timeout-ms", "-1"),
+            "200",
+        ),
+        case(
+            "`request-timeout-ms`: beyond all",
+            with("request-timeout-ms", "99999999999999999999"),
+            "200",
+        ),
+        case(
+            "`nats-service-error`",
+            with("nats-service-error", CANARY),
+            "200",
+        ),
+        case("`x-forwarded-for`", with("x-forwarded-for", CANARY), "200"),
+        case(
+            "`authorization` where nobody asks for it",
+            with("authorization", &format!("Bearer {CANARY}")),
+            "200",
+        ),
+        case(
+            "`idempotency-key`: 256 characters",
+            key(&[b'x'; 256]),
+            "422 Idempotency-Key",
+        ),
+        case("`idempotency-key`: empty", key(b""), "422 Idempotency-Key"),
+        case(
+            "`idempotency-key`: a blank in it",
+            key(b"a b"),
+            "422 Idempotency-Key",
+        ),
+        case(
+            "`idempotency-key`: no ASCII",
+            key(b"\xc3\xbc"),
+            "422 Idempotency-Key",
+        ),
+        case(
+            "`idempotency-key`: twice",
+            post(b"{}", &[b"idempotency-key: a", b"idempotency-key: b"]),
+            "422 Idempotency-Key",
+        ),
+        case("a header with NUL", user(b"x-odd: a\0b"), "400, no body"),
+        case(
+            "a header's name with a blank",
+            user(b"x odd: a"),
+            "400, no body",
+        ),
+        case(
+            "200 headers",
+            raw(b"GET /user/1", &vec![&b"x-odd: 1"[..]; 200], b""),
+            "431, no body",
+        ),
+        case(
+            "headers of 100 KB",
+            with("x-odd", &"x".repeat(100 * 1024)),
+            "431, no body",
+        ),
+        case(
+            "a body where nobody reads one",
+            raw(b"GET /user/1", &[b"content-length: 2"], b"{}"),
+            "200",
+        ),
+        case(
+            "two lengths",
+            raw(
+                b"POST /register",
+                &[b"content-length: 2", b"content-length: 3"],
+                b"{}",
+            ),
+            "400, no body",
+        ),
+        case(
+            "a length that is none",
+            raw(b"POST /register", &[b"content-length: -1"], b""),
+            "400, no body",
+        ),
+        case(
+            "a broken chunk",
+            raw(
+                b"POST /register",
+                &[
+                    b"content-type: application/json",
+                    b"transfer-encoding: chunked",
+                ],
+                b"zz\r\n",
+            ),
+            "400",
+        ),
+    ]
+}
+
+fn methods_and_versions() -> Vec<Case> {
+    let mut cases: Vec<Case> = ["DELETE", "PUT", "PATCH", "TRACE", "PROPFIND", "GETX"]
+        .into_iter()
+        .map(|method| {
+            let request = raw(format!("{method} /register").as_bytes(), &[], b"");
+            case(format!("method: {method}"), request, "405")
+        })
+        .collect();
+    cases.extend([
+        case(
+            "method: OPTIONS",
+            raw(b"OPTIONS /register", &[], b""),
+            "204, no body",
+        ),
+        case(
+            "method: OPTIONS *",
+            raw(b"OPTIONS *", &[], b""),
+            "204, no body",
+        ),
+        case(
+            "method: HEAD",
+            raw(b"HEAD /user/1", &[], b""),
+            "200, no body",
+        ),
+        case(
+            "method: HEAD of nobody",
+            raw(b"HEAD /user/99", &[], b""),
+            "404, no body",
+        ),
+        case(
+            "method: CONNECT",
+            b"CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+            "404",
+        ),
+        case(
+            "path: of another server",
+            get("http://evil.example/user/1"),
+            "200",
+        ),
+        case("path: `//user/1`", get("//user/1"), "404"),
+        case("path: `/user/1/`", get("/user/1/"), "404"),
+        case("path: `/../user/1`", get("/../user/1"), "404"),
+        case("path: a query", get(&format!("/user/1?{CANARY}=1")), "200"),
+        case(
+            "version: HTTP/9.9",
+            b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+            "400, no body",
+        ),
+        case(
+            "version: HTTP/2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            "closed",
+        ),
+        case(
+            "no HTTP: TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+            "400, no body",
+        ),
+        case("no HTTP: zeros", vec![0; 64], "400, no body"),
+    ]);
+    cases
+}
+
+/// All of them, in the order of the table.
+pub(super) fn cases() -> Vec<Case> {
+    let all = [
+        ids(),
+        names_and_addresses(),
+        bodies(),
+        headers(),
+        methods_and_versions(),
+    ];
+    all.into_iter().flatten().collect()
+}
