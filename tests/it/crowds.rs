@@ -259,6 +259,18 @@ async fn who_sends_much_to_an_edge_that_does_not_want_it_reads_the_answer() {
         let reply = stack.post("/register", &"x".repeat(250 * 1024)).await;
         reply.problem(413);
     }
+    // In chunks, of which nobody knows how many will come.
+    let chunk = format!("2710\r\n{}\r\n", "x".repeat(10_000));
+    let head = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\n";
+    let request = format!("{head}{}0\r\n\r\n", chunk.repeat(20));
+    for _ in 0..5 {
+        let mut connection = TcpStream::connect(stack.address()).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!("HTTP/1.1 413", String::from_utf8_lossy(&answer));
+    }
 }
 
 #[tokio::test]
@@ -266,7 +278,11 @@ async fn a_status_alone_becomes_a_problem_document() {
     let router = Router::new()
         .route("/gone", get(async || StatusCode::NOT_FOUND))
         .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
-        .route("/own", get(async || (StatusCode::CONFLICT, "mine")));
+        .route("/own", get(async || (StatusCode::CONFLICT, "mine")))
+        .route(
+            "/busy",
+            get(async || (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "120")])),
+        );
     let address = serve(http::Options::default(), router).await;
     let ask = async |path: &str| {
         let reply = reqwest::get(format!("http://{address}{path}"))
@@ -280,6 +296,11 @@ async fn a_status_alone_becomes_a_problem_document() {
         "{gone}"
     );
     assert_eq!((418, String::new()), ask("/teapot").await);
+    let busy = reqwest::get(format!("http://{address}/busy"))
+        .await
+        .unwrap();
+    assert_eq!("120", busy.headers()["retry-after"]);
+    assert_eq!("application/problem+json", busy.headers()["content-type"]);
     assert_eq!((409, "mine".to_owned()), ask("/own").await);
 }
 

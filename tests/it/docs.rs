@@ -57,6 +57,9 @@ async fn every_failure_of_a_registration_is_in_the_document_with_an_example() {
     for status in ["409", "429", "503", "504"] {
         assert!(responses[status]["headers"]["Retry-After"].is_object());
     }
+    for status in ["500", "503", "504"] {
+        assert!(responses[status]["headers"]["Idempotency-Key"].is_object());
+    }
     assert!(responses["401"]["headers"]["WWW-Authenticate"].is_object());
     assert!(responses["201"]["headers"]["Idempotent-Replayed"].is_object());
 }

@@ -212,5 +212,7 @@ async fn what_follows_a_message_with_two_lengths_is_never_taken_for_a_request() 
             answer.matches("HTTP/1.1 ").count(),
             "{framing}: {answer}"
         );
+        // By its chunks: that is the registration.
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{framing}: {answer}");
     }
 }

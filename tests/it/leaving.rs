@@ -56,6 +56,31 @@ async fn an_answer_that_is_still_being_written_is_finished() {
 }
 
 #[tokio::test]
+async fn a_request_whose_head_was_half_read_is_answered_by_who_leaves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = async || tokio::time::sleep(Duration::from_secs(1)).await;
+    let router = Router::new().route("/", get(slow));
+    let shutdown = Shutdown::new();
+    let until = shutdown.clone();
+    let serving = tokio::spawn(async move {
+        http::serve(listener, router, &until, Duration::from_secs(20)).await;
+    });
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shutdown.request();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.write_all(b"st: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!serving.is_finished(), "it would be broken off");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_large_answer_that_is_taken_slowly_is_finished() {
     const SIZE: usize = 32 * 1024 * 1024;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

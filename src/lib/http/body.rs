@@ -28,21 +28,30 @@ pub(super) async fn read(
     if request.method().is_safe() || request.body().is_end_stream() {
         return Ok(request);
     }
-    let (parts, body) = request.into_parts();
-    let announced = body.size_hint().lower();
-    if usize::try_from(announced).map_or(true, |announced| announced > at_most) {
-        discard(&parts.headers, body).await;
-        return Err(too_large());
-    }
-    let reading = Limited::new(body, at_most).collect();
-    match timeout_at(until, reading).await {
-        Ok(Ok(read)) => Ok(Request::from_parts(parts, Body::from(read.to_bytes()))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Status::new(Code::Malformed, "the body could not be read")),
+    let (parts, mut body) = request.into_parts();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let read = match announced > at_most {
+        true => Ok(Err(too_large())),
+        false => timeout_at(until, whole(&mut body, at_most)).await,
+    };
+    match read {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(status)) => {
+            discard(&parts.headers, body).await;
+            Err(status)
+        }
         Err(_) => Err(Status::new(
             Code::RequestTimeout,
             "the body did not come in time",
         )),
+    }
+}
+
+async fn whole(body: &mut Body, at_most: usize) -> Result<Bytes, Status> {
+    match Limited::new(body, at_most).collect().await {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Status::new(Code::Malformed, "the body could not be read")),
     }
 }
 

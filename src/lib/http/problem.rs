@@ -99,24 +99,27 @@ fn retry_after(code: Code) -> HeaderValue {
 }
 
 /// Gives an answer that is a refusal and nothing else the form of one: a status without a body, of a handler that is not
-/// ours. Statuses that no code has stay as they are.
-pub(super) async fn fill(response: Response) -> Response {
+/// ours. Its headers stay, and so do statuses that no code has.
+pub(super) async fn fill(mut response: Response) -> Response {
     let is_ours = response.extensions().get::<Code>().is_some();
+    let is_told = response.headers().contains_key(header::CONTENT_TYPE);
     let is_empty = response.body().size_hint().exact() == Some(0);
     let http = response.status();
-    if is_ours || !is_empty || !(http.is_client_error() || http.is_server_error()) {
-        return response;
-    }
-    let Some(code) = Code::all().find(|code| code.http_status() == http.as_u16()) else {
+    let is_refusal = http.is_client_error() || http.is_server_error();
+    let code = Code::all().find(|code| code.http_status() == http.as_u16());
+    let Some(code) = code.filter(|_| is_refusal && is_empty && !is_ours && !is_told) else {
         return response;
     };
     let words = http.canonical_reason().unwrap_or("refused").to_lowercase();
-    let mut filled = Status::new(code, words).into_response();
-    let mut headers = response.headers().clone();
+    let (filled, body) = Status::new(code, words).into_response().into_parts();
+    *response.body_mut() = body;
+    response.extensions_mut().insert(code);
+    let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
-    headers.extend(std::mem::take(filled.headers_mut()));
-    *filled.headers_mut() = headers;
-    filled
+    for (name, value) in &filled.headers {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+    response
 }
 
 fn http_status(code: Code) -> StatusCode {

@@ -19,7 +19,6 @@ use axum::{
     http::{Request, header},
     response::IntoResponse,
 };
-use futures_util::FutureExt;
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -31,7 +30,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
@@ -52,6 +51,8 @@ const EDGE: Places = Places {
 };
 /// Time for the last answers to be written and their connections to close.
 const CLOSING_TIME: Duration = Duration::from_millis(300);
+/// How long those are looked for who have connected already, and what they have sent.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 /// Pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -101,26 +102,29 @@ pub(super) async fn serve_at_most(
         }
     }
     // Who has connected already is answered; dropping the listener would cut him off.
-    // The runtime learns of them by polling the listener, hence a second look.
-    for _ in 0..2 {
-        for _ in 0..at_most.connections {
-            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else {
-                break;
-            };
-            door.admit(stream, Peer(peer.ip()));
-        }
-        tokio::task::yield_now().await;
+    let last = Instant::now() + LAST_LOOK;
+    for _ in 0..at_most.connections {
+        let Ok(Ok((stream, peer))) = timeout_at(last, listener.accept()).await else {
+            break;
+        };
+        door.admit(stream, Peer(peer.ip()));
     }
     drop(listener);
+    // What they have sent is read before they are told that nothing more is: a connection of which nothing has been
+    // read is closed at once.
+    sleep(LAST_LOOK).await;
     door.requests.close();
     // Connections without a request have nothing to wait for: a client that never finishes its headers
     // would hold everything up.
     let (requests, behind) = (door.requests.clone(), door.behind.clone());
     let answered = async move {
-        requests.wait().await;
-        sleep(CLOSING_TIME).await;
-        while behind.is_any() {
+        loop {
+            requests.wait().await;
             sleep(CLOSING_TIME).await;
+            // The other half of a head may have come meanwhile, or a client may not have taken all of its answer.
+            if requests.is_empty() && !behind.is_any() {
+                return;
+            }
         }
     };
     tokio::select! {

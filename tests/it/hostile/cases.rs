@@ -114,11 +114,11 @@ fn names_and_addresses() -> Vec<Case> {
     let all: [(&str, &str, &str, &'static str); 27] = [
         (
             "name: CR/LF and a header",
-            "D\r\nBcc: a@b.c",
+            "hostile-canary\r\nBcc: a@b.c",
             good,
             "422 name",
         ),
-        ("name: NUL", "D\0", good, "422 name"),
+        ("name: NUL", "hostile-canary\0", good, "422 name"),
         (
             "name: escape sequence of a terminal",
             "\u{1b}[2J",
@@ -127,13 +127,13 @@ fn names_and_addresses() -> Vec<Case> {
         ),
         (
             "name: turned round (U+202E)",
-            "D\u{202e}divaD",
+            "hostile-canary\u{202e}",
             good,
             "422 name",
         ),
         (
             "name: a line separator (U+2028)",
-            "D\u{2028}x",
+            "hostile-canary\u{2028}x",
             good,
             "422 name",
         ),
@@ -167,7 +167,7 @@ fn names_and_addresses() -> Vec<Case> {
         (
             "address: CR/LF and a header",
             "D",
-            "d@example.com\r\nBcc: a@b.c",
+            "hostile-canary@example.com\r\nBcc: a@b.c",
             "422 email",
         ),
         (
@@ -188,18 +188,23 @@ fn names_and_addresses() -> Vec<Case> {
             "d\u{2028}d@example.com",
             "422 email",
         ),
-        ("address: NUL", "D", "d\0@example.com", "422 email"),
+        (
+            "address: NUL",
+            "D",
+            "hostile-canary\0@example.com",
+            "422 email",
+        ),
         ("address: 320 characters", "D", &long_address, "422 email"),
         (
             "address: two",
             "D",
-            "a@example.com, b@example.com",
+            "hostile-canary@example.com, b@example.com",
             "422 email",
         ),
         (
             "address: with a name",
             "D",
-            "D <d@example.com>",
+            "D <hostile-canary@example.com>",
             "422 email",
         ),
         (
@@ -208,11 +213,26 @@ fn names_and_addresses() -> Vec<Case> {
             "d@example.com>\r\nRCPT TO:<x@y.z",
             "422 email",
         ),
-        ("address: two @", "D", "a@b@example.com", "422 email"),
-        ("address: blanks", "D", "d d@example.com", "422 email"),
+        (
+            "address: two @",
+            "D",
+            "hostile-canary@b@example.com",
+            "422 email",
+        ),
+        (
+            "address: blanks",
+            "D",
+            "hostile-canary d@example.com",
+            "422 email",
+        ),
         ("address: no domain", "D", "d@", "422 email"),
         ("address: no local part", "D", "@example.com", "422 email"),
-        ("address: dots", "D", "d@example..com", "422 email"),
+        (
+            "address: dots",
+            "D",
+            "hostile-canary@example..com",
+            "422 email",
+        ),
         ("both: empty", "", "", "422 name email"),
     ];
     all.into_iter()
@@ -340,7 +360,7 @@ fn keys() -> Vec<Case> {
     let all: [(&str, &[u8]); 5] = [
         ("256 characters", &[b'x'; 256]),
         ("empty", b""),
-        ("a blank in it", b"a b"),
+        ("a blank in it", b"hostile-canary b"),
         ("no ASCII", b"\xc3\xbc"),
         ("twice", b"a\r\nidempotency-key: b"),
     ];

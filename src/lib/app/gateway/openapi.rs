@@ -197,7 +197,19 @@ impl IntoResponses for RegistrationProblems {
             answers::other_body(),
             routes::unknown_outcome(),
         ]);
-        problems(all)
+        let mut responses = problems(all);
+        // Where it may have happened, whoever sent no key learns the one that it had.
+        for status in ["500", "503", "504"] {
+            if let Some(RefOr::T(response)) = responses.get_mut(status) {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                let header = HeaderBuilder::new().schema(Some(text)).description(Some(
+                    "The key that the gateway made, where none was sent: repeat the request with it.",
+                ));
+                let headers = &mut response.headers;
+                headers.insert("Idempotency-Key".to_owned(), header.build().into());
+            }
+        }
+        responses
     }
 }
 
