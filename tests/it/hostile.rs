@@ -3,6 +3,7 @@
 //! The table of docs/hostile.md is this one.
 
 mod cases;
+mod framing;
 
 use std::fmt::Write as _;
 

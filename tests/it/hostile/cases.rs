@@ -1,6 +1,6 @@
 //! The odd requests.
 
-use super::{CANARY, TRACE};
+use super::{CANARY, TRACE, framing};
 
 /// An odd request.
 pub(super) struct Case {
@@ -11,7 +11,7 @@ pub(super) struct Case {
 }
 
 /// A request as bytes. Lines of headers end with CR/LF, which the caller leaves out.
-fn raw(line: &[u8], headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
+pub(super) fn raw(line: &[u8], headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
     let mut request = line.to_vec();
     request.extend(b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     for header in headers {
@@ -23,7 +23,7 @@ fn raw(line: &[u8], headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
     request
 }
 
-fn case(what: impl Into<String>, request: Vec<u8>, answer: &'static str) -> Case {
+pub(super) fn case(what: impl Into<String>, request: Vec<u8>, answer: &'static str) -> Case {
     Case {
         what: what.into(),
         request,
@@ -31,7 +31,7 @@ fn case(what: impl Into<String>, request: Vec<u8>, answer: &'static str) -> Case
     }
 }
 
-fn get(path: &str) -> Vec<u8> {
+pub(super) fn get(path: &str) -> Vec<u8> {
     raw(format!("GET {path}").as_bytes(), &[], b"")
 }
 
@@ -376,123 +376,6 @@ fn keys() -> Vec<Case> {
     all.into_iter().map(registered).collect()
 }
 
-fn framings() -> Vec<Case> {
-    let user = |header: &[u8]| raw(b"GET /user/1", &[header], b"");
-    let with = |name: &str, value: &str| user(format!("{name}: {value}").as_bytes());
-    vec![
-        case("a header with NUL", user(b"x-odd: a\0b"), "400, no body"),
-        case(
-            "a header's name with a blank",
-            user(b"x odd: a"),
-            "400, no body",
-        ),
-        case(
-            "200 headers",
-            raw(b"GET /user/1", &vec![&b"x-odd: 1"[..]; 200], b""),
-            "431, no body",
-        ),
-        case(
-            "headers of 100 KB",
-            with("x-odd", &"x".repeat(100 * 1024)),
-            "431, no body",
-        ),
-        case(
-            "a body where nobody reads one",
-            raw(b"GET /user/1", &[b"content-length: 2"], b"{}"),
-            "200",
-        ),
-        case(
-            "two lengths",
-            raw(
-                b"POST /register",
-                &[b"content-length: 2", b"content-length: 3"],
-                b"{}",
-            ),
-            "400, no body",
-        ),
-        case(
-            "a length that is none",
-            raw(b"POST /register", &[b"content-length: -1"], b""),
-            "400, no body",
-        ),
-        case(
-            "a broken chunk",
-            raw(
-                b"POST /register",
-                &[
-                    b"content-type: application/json",
-                    b"transfer-encoding: chunked",
-                ],
-                b"zz\r\n",
-            ),
-            "400",
-        ),
-    ]
-}
-
-fn methods_and_versions() -> Vec<Case> {
-    let mut cases: Vec<Case> = ["DELETE", "PUT", "PATCH", "TRACE", "PROPFIND", "GETX"]
-        .into_iter()
-        .map(|method| {
-            let request = raw(format!("{method} /register").as_bytes(), &[], b"");
-            case(format!("method: {method}"), request, "405")
-        })
-        .collect();
-    cases.extend([
-        case(
-            "method: OPTIONS",
-            raw(b"OPTIONS /register", &[], b""),
-            "204, no body",
-        ),
-        case(
-            "method: OPTIONS *",
-            raw(b"OPTIONS *", &[], b""),
-            "204, no body",
-        ),
-        case(
-            "method: HEAD",
-            raw(b"HEAD /user/1", &[], b""),
-            "200, no body",
-        ),
-        case(
-            "method: HEAD of nobody",
-            raw(b"HEAD /user/99", &[], b""),
-            "404, no body",
-        ),
-        case(
-            "method: CONNECT",
-            b"CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
-            "404",
-        ),
-        case(
-            "path: of another server",
-            get("http://evil.example/user/1"),
-            "200",
-        ),
-        case("path: `//user/1`", get("//user/1"), "404"),
-        case("path: `/user/1/`", get("/user/1/"), "404"),
-        case("path: `/../user/1`", get("/../user/1"), "404"),
-        case("path: a query", get(&format!("/user/1?{CANARY}=1")), "200"),
-        case(
-            "version: HTTP/9.9",
-            b"GET / HTTP/9.9\r\n\r\n".to_vec(),
-            "400, no body",
-        ),
-        case(
-            "version: HTTP/2",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-            "closed",
-        ),
-        case(
-            "no HTTP: TLS",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
-            "400, no body",
-        ),
-        case("no HTTP: zeros", vec![0; 64], "400, no body"),
-    ]);
-    cases
-}
-
 /// All of them, in the order of the table.
 pub(super) fn cases() -> Vec<Case> {
     let all = [
@@ -501,8 +384,8 @@ pub(super) fn cases() -> Vec<Case> {
         bodies(),
         ignored_headers(),
         keys(),
-        framings(),
-        methods_and_versions(),
+        framing::framings(),
+        framing::methods_and_versions(),
     ];
     all.into_iter().flatten().collect()
 }
