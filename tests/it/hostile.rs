@@ -58,6 +58,8 @@ async fn each_odd_request_has_its_answer_and_nothing_odd_goes_further() {
         // What was published for this one comes before.
         let mark = case.what.clone().into();
         listener.publish("case", mark).await.unwrap();
+        // And what will be for the next one comes after.
+        listener.flush().await.unwrap();
         let line = format!("| {} | {answer} |", case.what);
         registered += usize::from(answer == "201");
         if answer != case.answer {
