@@ -52,14 +52,14 @@ async fn each_odd_request_has_its_answer_and_nothing_odd_goes_further() {
     listener.flush().await.unwrap();
 
     let (mut table, mut wrong) = (String::new(), String::new());
-    let mut registered = 0;
+    let (mut registered, mut messages) = (0, 0);
     for case in cases() {
         let answer = ask(&stack, &case).await;
-        // What was published for this one comes before.
-        let mark = case.what.clone().into();
-        listener.publish("case", mark).await.unwrap();
-        // And what will be for the next one comes after.
-        listener.flush().await.unwrap();
+        let (all, calls) = published(&listener, &mut heard).await;
+        messages += all;
+        let is_unreadable =
+            case.what.starts_with("body: ") || case.what.starts_with("media type: ");
+        assert!(!is_unreadable || calls == 0, "{}", case.what);
         let line = format!("| {} | {answer} |", case.what);
         registered += usize::from(answer == "201");
         if answer != case.answer {
@@ -75,7 +75,7 @@ async fn each_odd_request_has_its_answer_and_nothing_odd_goes_further() {
     );
     assert_eq!(200, stack.get("/user/1").await.status);
 
-    check_messages(&listener, &mut heard).await;
+    assert!(messages > 50, "{messages}");
     check_mails(&stack, registered);
     for (name, process) in &stack.processes {
         let said = process.output();
@@ -126,27 +126,21 @@ async fn ask(stack: &Stack, case: &Case) -> String {
     words.join(" ")
 }
 
-/// What went over NATS has plain subjects and known headers, and nothing of what was odd in a header of HTTP; what
-/// can't be read as a registration is told to nobody.
-async fn check_messages(listener: &async_nats::Client, heard: &mut async_nats::Subscriber) {
-    listener.publish("the.end", "".into()).await.unwrap();
-    let (mut messages, mut of_this_case) = (0, 0);
+/// Reads what has gone over NATS until now, and returns how many messages that were, and how many calls of the gateway.
+/// They have plain subjects and known headers, and nothing of what was odd in a header of HTTP.
+async fn published(
+    listener: &async_nats::Client,
+    heard: &mut async_nats::Subscriber,
+) -> (usize, usize) {
+    listener.publish("until.now", "".into()).await.unwrap();
+    let (mut messages, mut calls) = (0, 0);
     while let Some(message) = timeout(PATIENCE, heard.next()).await.unwrap() {
         let subject = message.subject.as_str();
-        match subject {
-            "the.end" => break,
-            "case" => {
-                let what = String::from_utf8_lossy(&message.payload);
-                let is_unreadable = what.starts_with("body: ") || what.starts_with("media type: ");
-                assert!(!is_unreadable || of_this_case == 0, "{what}");
-                of_this_case = 0;
-                continue;
-            }
-            _ => {}
+        if subject == "until.now" {
+            break;
         }
-        // Notes of mails and the like follow their answers; only calls of the gateway count.
-        of_this_case += usize::from(subject.starts_with("svc.user."));
         messages += 1;
+        calls += usize::from(subject.starts_with("svc.user."));
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte);
         assert!(subject.bytes().all(plain), "{subject:?}");
         for (name, values) in message.headers.iter().flat_map(async_nats::HeaderMap::iter) {
@@ -159,7 +153,7 @@ async fn check_messages(listener: &async_nats::Client, heard: &mut async_nats::S
             assert!(!values.iter().any(odd), "{name}: {values:?}");
         }
     }
-    assert!(messages > 50, "{messages}");
+    (messages, calls)
 }
 
 /// Each mail goes to one address, and has no header that nobody meant.
