@@ -74,6 +74,8 @@ pub(super) struct Relay<S> {
 struct Looks {
     /// Until when nothing is taken, after the store could not be written to, or NATS was away.
     rests_until: Option<Instant>,
+    /// The last look found the store busy.
+    was_busy: bool,
     /// There may be more that is past its time.
     cleans: bool,
 }
@@ -81,6 +83,15 @@ struct Looks {
 impl Looks {
     fn rest(&mut self) {
         self.rests_until = Some(Instant::now() + REST);
+    }
+
+    /// Passes over one look at which the store could not be written to: where many write, that happens again and again, and
+    /// what is left over has its turn all the same. Two in a row are an outage.
+    fn pass_over(&mut self) {
+        if self.was_busy {
+            self.rest();
+        }
+        self.was_busy = true;
     }
 }
 
@@ -152,9 +163,13 @@ impl<S: Store> Relay<S> {
         // What can't be sent anyway is not taken: a try is a try.
         // And where nothing is due, it matters all the same: whoever could not note something now will, when that can be
         // written again.
-        if !self.client.is_connected() || in_time(self.store.try_write()).await.is_err() {
+        if !self.client.is_connected() {
             return looks.rest();
         }
+        if in_time(self.store.try_write()).await.is_err() {
+            return looks.pass_over();
+        }
+        looks.was_busy = false;
         if looks
             .rests_until
             .is_some_and(|until| Instant::now() < until)
