@@ -1,4 +1,4 @@
-//! One line a minute about trouble that goes on.
+//! Once in a while: one line a minute about trouble that goes on, and the like.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,16 +10,21 @@ use tokio::time::Instant;
 /// Pause between two lines about the same trouble.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lets one line through in a while.
+/// Lets one through in a while.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(Mutex<Option<Instant>>);
 
 impl Pace {
     /// Tells whether a line may be written now, and takes it that it is.
     pub(crate) fn is_due(&self) -> bool {
+        self.is_due_after(LOG_INTERVAL)
+    }
+
+    /// Tells whether the last time is so long ago, and takes it that this is one.
+    pub(crate) fn is_due_after(&self, pause: Duration) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let due = last.is_none_or(|last| now >= last + LOG_INTERVAL);
+        let due = last.is_none_or(|last| now >= last + pause);
         if due {
             *last = Some(now);
         }

@@ -91,15 +91,23 @@ async fn who_follows_sees_each_request_once_and_from_now_on() {
     stack.trace(&first, 7).await;
     // What was written before is not told.
     let mut following = Process::start(stack.folder(), &["trace", "--follow"], &[]);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    for _ in 0..3 {
+    // It follows when it tells of one.
+    eventually("a line", async || {
         let _ = stack.get("/user/2").await;
+        following.output().contains("GET /user/2").then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        let _ = stack.get("/user/3").await;
     }
     eventually("three lines", async || {
         let said = following.output();
-        (said.matches("GET /user/2").count() == 3).then_some(())
+        (said.matches("GET /user/3").count() >= 3).then_some(())
     })
     .await;
+    // Two looks later there is no other.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(3, following.output().matches("GET /user/3").count());
     let said = following.output();
     assert!(!said.contains("/user/1"), "{said}");
     following.signal(rustix::process::Signal::INT);

@@ -11,7 +11,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Tokens, problem, rate::Rates, root, slot};
+use super::{Tokens, rate::Rates, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
     replica::{Admission, Counters, Limits},
@@ -123,7 +123,6 @@ impl Edge {
                     Status::new(Code::Internal, "internal error").into_response()
                 },
             ))
-            .layer(middleware::map_response(problem::fill))
             .layer(DefaultBodyLimit::max(self.shared.options.max_body))
             .layer(middleware::from_fn_with_state(self.clone(), slot::layer))
             .layer(middleware::from_fn_with_state(self.clone(), root::layer))

@@ -100,23 +100,25 @@ fn retry_after(code: Code) -> HeaderValue {
 
 /// Gives an answer that is a refusal and nothing else the form of one: a status without a body, of a handler that is not
 /// ours. Its headers stay, and so do statuses that no code has.
-pub(super) async fn fill(mut response: Response) -> Response {
+pub(super) fn filled(mut response: Response) -> Response {
+    let http = response.status();
+    if !(http.is_client_error() || http.is_server_error()) {
+        return response;
+    }
     let is_ours = response.extensions().get::<Code>().is_some();
     let is_told = response.headers().contains_key(header::CONTENT_TYPE);
     let is_empty = response.body().size_hint().exact() == Some(0);
-    let http = response.status();
-    let is_refusal = http.is_client_error() || http.is_server_error();
     let code = Code::all().find(|code| code.http_status() == http.as_u16());
-    let Some(code) = code.filter(|_| is_refusal && is_empty && !is_ours && !is_told) else {
+    let Some(code) = code.filter(|_| is_empty && !is_ours && !is_told) else {
         return response;
     };
     let words = http.canonical_reason().unwrap_or("refused").to_lowercase();
-    let (filled, body) = Status::new(code, words).into_response().into_parts();
+    let (problem, body) = Status::new(code, words).into_response().into_parts();
     *response.body_mut() = body;
     response.extensions_mut().insert(code);
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
-    for (name, value) in &filled.headers {
+    for (name, value) in &problem.headers {
         headers.entry(name).or_insert_with(|| value.clone());
     }
     response

@@ -3,8 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU32,
-    sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -31,7 +30,7 @@ pub(super) struct Rates {
     callers: DefaultKeyedRateLimiter<Caller>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
-    forgotten: Mutex<Option<Instant>>,
+    forgotten: Pace,
     overflow_logged: Pace,
 }
 
@@ -43,7 +42,7 @@ impl Rates {
             callers: DefaultKeyedRateLimiter::keyed(quota),
             addresses: DefaultKeyedRateLimiter::keyed(quota),
             clock: DefaultClock::default(),
-            forgotten: Mutex::default(),
+            forgotten: Pace::default(),
             overflow_logged: Pace::default(),
         }
     }
@@ -69,12 +68,7 @@ impl Rates {
         if self.addresses.len() < ADDRESSES {
             return false;
         }
-        let mut forgotten = match self.forgotten.lock() {
-            Ok(forgotten) => forgotten,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
-            *forgotten = Some(Instant::now());
+        if self.forgotten.is_due_after(FORGET_EVERY) {
             self.addresses.retain_recent();
         }
         let is_full = self.addresses.len() >= ADDRESSES;

@@ -133,7 +133,8 @@ impl Drop for Running<'_> {
 /// What log and trace hold of a path: a stranger's may be as long as a head, and turn round what is beside it.
 fn shown(path: &str) -> String {
     let bytes = path.bytes().take(MAX_PATH);
-    bytes.fold(String::with_capacity(path.len()), |mut shown, byte| {
+    let empty = String::with_capacity(path.len().min(MAX_PATH));
+    bytes.fold(empty, |mut shown, byte| {
         match byte {
             b'!'..=b'~' => shown.push(char::from(byte)),
             odd => {

@@ -57,7 +57,7 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
         let handling = inner(names::REPLICA_HANDLE_REQUEST);
         let answer = next.run(request).with_context(handling.clone());
         let response = match tokio::time::timeout_at(deadline + LAST_WORD, answer).await {
-            Ok(response) => response,
+            Ok(response) => problem::filled(response),
             Err(_) => {
                 let _inside = handling.clone().attach();
                 Status::new(Code::DeadlineExceeded, "the request took too long").into_response()
