@@ -4,9 +4,11 @@
 //! configured, OTLP; neither is ever on a request's path, and neither can stall the other.
 
 mod attach;
+pub(crate) mod counters;
 mod files;
 pub(crate) mod lines;
 mod logs;
+mod losses;
 #[cfg_attr(
     not(feature = "http"),
     expect(dead_code, reason = "the names of the edge")
@@ -16,7 +18,6 @@ mod otlp;
 mod processor;
 pub(crate) mod propagation;
 pub(crate) mod spans;
-mod trouble;
 mod unrecorded;
 
 use std::{
@@ -74,6 +75,9 @@ pub struct Config {
     /// Folder of the span files, `<service>-<instance>.jsonl`. Default `.nats-serve/spans`; `None`
     /// writes none.
     pub spans_dir: Option<PathBuf>,
+    /// What the span files of all processes together may have, in bytes: the oldest are removed. Give all that share a
+    /// folder the same. Default 256 MiB; less than 16 MiB counts as 16 MiB.
+    pub spans_max_bytes: u64,
     /// Sends to a collector as well, by the `OTEL_EXPORTER_OTLP_*` variables. Default: `None`.
     pub otlp: Option<Protocol>,
     /// Which log lines are written, in the syntax of `RUST_LOG`. Default: `info`, without the chatter
@@ -99,6 +103,7 @@ impl Default for Config {
             enabled: true,
             sampling_ratio: None,
             spans_dir: Some(PathBuf::from(".nats-serve/spans")),
+            spans_max_bytes: 256 << 20,
             otlp: None,
             log_filter: None,
             detail: Detail::Hops,
@@ -257,8 +262,9 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // What could not be written has been counted and logged by the processor.
+            // What could not be written has been counted.
             let _ = provider.shutdown_with_timeout(FLUSH_TIMEOUT);
+            counters::read().say();
         }
         self.logs.flush();
     }

@@ -9,9 +9,11 @@
 
 mod critical;
 mod error;
+pub(crate) mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod id;
+pub(crate) mod index;
 mod latest;
 mod lines;
 mod otlp;
@@ -29,5 +31,6 @@ pub use id::{InvalidId, SpanId, TraceId};
 pub use read::read;
 pub use requests::{Filter, Request, Tail, requests};
 pub use selector::{InvalidSelector, Selector};
+pub(crate) use span::is_root;
 pub use span::{Attributes, Event, Kind, Span, Status, Value};
 pub use trace::{Gaps, Row, Trace};

@@ -1,12 +1,18 @@
-//! Span files: OTLP JSON lines, one file a process.
+//! Span files: OTLP JSON lines, one or more files a process.
 //!
 //! Each line is a `TracesData` object with one batch, so any reader of OTLP JSON takes the file:
-//! <https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/>.
+//! <https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/>. The index beside it is for our own reader.
+
+mod roots;
+mod segment;
+mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use opentelemetry::{KeyValue, Value};
@@ -19,74 +25,109 @@ use opentelemetry_proto::{
 };
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
-use super::trouble::Trouble;
-use crate::Instance;
+use self::{segment::Segment, sweep::sweep};
+use super::{Config, counters, losses::Losses};
+use crate::{
+    Instance,
+    traces::{files::EXTENSION, index::Root},
+};
 
-/// Appends batches to `<service>-<instance>.jsonl`; a failure costs spans, never a request.
+/// With less the lines of a few busy processes would not find room.
+const MIN_BYTES: u64 = 16 << 20;
+
+/// Appends batches to `<service>-<instance>.jsonl`, then to `.1.jsonl` and so on; a failure costs spans, never a
+/// request.
+///
+/// Whoever begins a file removes the oldest ones of the folder, anybody's, beyond three quarters of what all together
+/// may have. A file is as large as leaves room for each process to fill one meanwhile.
 #[derive(Debug)]
-pub(super) struct SpanFile {
-    path: PathBuf,
+pub(super) struct SpanFiles {
+    dir: PathBuf,
+    /// `<service>-<instance>`.
+    stem: String,
+    max_bytes: u64,
     resource: ResourceAttributesWithSchema,
-    open: Option<File>,
-    /// The last write stopped midway, so the next one starts a line of its own.
-    torn: bool,
+    segment: Segment,
+    number: u64,
+    /// How large the segment may become.
+    share: u64,
+    /// Old files can't be removed, which has been said.
+    is_stuck: bool,
     line: Vec<u8>,
-    trouble: Trouble,
+    losses: Losses,
 }
 
-impl SpanFile {
-    pub(super) fn new(dir: &Path, instance: &Instance, resource: &Resource) -> Self {
-        let name = format!("{}-{}.jsonl", instance.service().name(), instance.id());
+impl SpanFiles {
+    pub(super) fn new(
+        dir: &Path,
+        config: &Config,
+        instance: &Instance,
+        resource: &Resource,
+    ) -> Self {
+        let stem = format!("{}-{}", instance.service().name(), instance.id());
         Self {
-            path: dir.join(name),
+            segment: Segment::new(path(dir, &stem, 0)),
+            number: 0,
+            share: 0,
+            is_stuck: false,
+            losses: Losses::new(format!("writing spans to {}", dir.display())),
+            dir: dir.into(),
+            stem,
+            max_bytes: config.spans_max_bytes.max(MIN_BYTES),
             resource: resource.into(),
-            open: None,
-            torn: false,
             line: Vec::new(),
-            trouble: Trouble::default(),
         }
     }
 
     pub(super) fn write(&mut self, mut batch: Vec<SpanData>) {
         batch.iter_mut().for_each(make_encodable);
+        let count = batch.len() as u64;
+        let roots = batch.iter().filter_map(roots::of).collect();
         let data = TracesData {
             resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
         };
         self.line.clear();
-        if self.torn {
-            self.line.push(b'\n');
-        }
         let written = serde_json::to_writer(&mut self.line, &data)
             .map_err(io::Error::from)
-            .and_then(|()| self.append());
-        let what = format!("writing spans to {}", self.path.display());
-        self.trouble.note(&what, written);
+            .and_then(|()| self.append(roots));
+        counters::FILES.count(count, written.is_ok());
+        self.losses.note(count, written, Instant::now());
     }
 
     /// Writes the line at once, so that other processes read whole lines.
-    fn append(&mut self) -> io::Result<()> {
+    fn append(&mut self, roots: Vec<Root<'static>>) -> io::Result<()> {
         self.line.push(b'\n');
-        let mut file = match self.open.take() {
-            // Somebody may have cleaned up; what went on into a deleted file would be lost.
-            Some(file) if self.path.exists() => file,
-            _ => self.create()?,
-        };
-        self.torn = true;
-        file.write_all(&self.line)?;
-        self.torn = false;
-        self.open = Some(file);
-        Ok(())
+        if !self.segment.has_room_for(self.line.len(), self.share) {
+            self.number += 1;
+            self.segment = Segment::new(path(&self.dir, &self.stem, self.number));
+        }
+        // Also where somebody has cleaned up; what went on into a deleted file would be lost.
+        if !self.segment.is_in_place() {
+            self.make_room();
+        }
+        self.segment.append(&self.line, roots)
     }
 
-    fn create(&self) -> io::Result<File> {
-        if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir)?;
+    fn make_room(&mut self) {
+        match sweep(&self.dir, self.max_bytes, &self.stem) {
+            Ok(share) => self.share = share,
+            Err(error) if !self.is_stuck => {
+                self.is_stuck = true;
+                let dir = self.dir.display();
+                tracing::warn!(
+                    "old spans in {dir} can't be removed, and more are written: {error}"
+                );
+            }
+            Err(_) => {}
         }
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)
     }
+}
+
+fn path(dir: &Path, stem: &str, number: u64) -> PathBuf {
+    dir.join(match number {
+        0 => format!("{stem}.{EXTENSION}"),
+        number => format!("{stem}.{number}.{EXTENSION}"),
+    })
 }
 
 /// JSON has no NaN and no infinity; as `null` they would cost the reader the whole line.

@@ -4,8 +4,11 @@
 //! is busy, or gone already, when the last batch leaves.
 
 use std::{
-    io,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +21,7 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanExporter as _},
 };
 
-use super::{Error, trouble::Trouble};
+use super::{Error, counters, losses::Losses};
 
 /// Batches that may wait for a slow collector.
 const QUEUE: usize = 16;
@@ -43,7 +46,10 @@ enum Command {
 #[derive(Debug)]
 pub(super) struct Sender {
     queue: SyncSender<Command>,
-    dropped: usize,
+    /// Spans that were handed over, and those that were then sent or lost.
+    queued: u64,
+    settled: Arc<AtomicU64>,
+    losses: Losses,
 }
 
 impl Sender {
@@ -58,41 +64,53 @@ impl Sender {
         };
         exporter.set_resource(resource);
         let (queue, commands) = sync_channel(QUEUE);
+        let settled = Arc::<AtomicU64>::default();
         thread::Builder::new()
             .name("nats-serve-otlp".to_owned())
-            .spawn(move || runtime.block_on(run(&exporter, &commands)))
+            .spawn({
+                let settled = Arc::clone(&settled);
+                move || runtime.block_on(run(&exporter, &commands, &settled))
+            })
             .map_err(Error::Thread)?;
-        Ok(Self { queue, dropped: 0 })
+        Ok(Self {
+            queue,
+            queued: 0,
+            settled,
+            losses: Losses::new("queueing spans for OTLP"),
+        })
     }
 
     pub(super) fn send(&mut self, batch: Vec<SpanData>) {
-        let refused = self.queue.try_send(Command::Batch(batch));
-        if let Err(TrySendError::Full(Command::Batch(batch))) = refused {
-            if self.dropped == 0 {
-                tracing::warn!("the OTLP collector is too slow; spans for it are dropped");
-            }
-            self.dropped += batch.len();
+        let spans = batch.len() as u64;
+        let queued = self.queue.try_send(Command::Batch(batch));
+        match &queued {
+            Ok(()) => self.queued += spans,
+            Err(_) => counters::OTLP.count(spans, false),
+        }
+        let queued = queued.map_err(|_| "the collector is too slow, or away");
+        self.losses.note(spans, queued, Instant::now());
+    }
+
+    /// Sends what is queued, until the deadline; the rest is lost.
+    pub(super) fn stop(self, deadline: Instant) {
+        if !self.is_sent_by(deadline) {
+            let left = self.queued - self.settled.load(Relaxed);
+            counters::OTLP.count(left, false);
         }
     }
 
-    /// Sends what is queued, until the deadline; then leaves the rest.
-    pub(super) fn stop(self, deadline: Instant) {
-        if self.dropped > 0 {
-            tracing::warn!(
-                dropped = self.dropped,
-                "spans for the OTLP collector were dropped"
-            );
-        }
+    fn is_sent_by(&self, deadline: Instant) -> bool {
         let (done, wait) = sync_channel(1);
         let mut stop = Command::Stop(done);
         while let Err(TrySendError::Full(back)) = self.queue.try_send(stop) {
             if Instant::now() >= deadline {
-                return;
+                return false;
             }
             stop = back;
             thread::sleep(Duration::from_millis(20));
         }
-        let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        wait.recv_timeout(left).is_ok()
     }
 }
 
@@ -118,13 +136,16 @@ fn exporter(protocol: Protocol) -> Result<SpanExporter, opentelemetry_otlp::Expo
 }
 
 /// Owns the exporter. Waiting for the queue blocks this thread only; nothing else runs on it.
-async fn run(exporter: &SpanExporter, commands: &Receiver<Command>) {
-    let mut trouble = Trouble::default();
+async fn run(exporter: &SpanExporter, commands: &Receiver<Command>, settled: &AtomicU64) {
+    let mut losses = Losses::new("sending spans by OTLP");
     while let Ok(command) = commands.recv() {
         match command {
             Command::Batch(batch) => {
-                let sent = exporter.export(batch).await.map_err(io::Error::other);
-                trouble.note("sending spans by OTLP", sent);
+                let spans = batch.len() as u64;
+                let sent = exporter.export(batch).await;
+                counters::OTLP.count(spans, sent.is_ok());
+                settled.fetch_add(spans, Relaxed);
+                losses.note(spans, sent, Instant::now());
             }
             Command::Stop(done) => {
                 let _ = done.send(());

@@ -6,8 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -21,7 +20,7 @@ use opentelemetry_sdk::{
     trace::{Span, SpanData, SpanProcessor},
 };
 
-use super::{Config, Error, files::SpanFile, otlp::Sender};
+use super::{Config, Error, counters, files::SpanFiles, losses::Losses, otlp::Sender};
 use crate::Instance;
 
 /// Spans that may wait for the thread: some 300 ms of a process at full load.
@@ -45,7 +44,6 @@ enum Command {
 #[derive(Debug)]
 pub(super) struct Processor {
     queue: SyncSender<Command>,
-    dropped: Arc<AtomicU64>,
 }
 
 impl Processor {
@@ -57,24 +55,23 @@ impl Processor {
     ) -> Result<Self, Error> {
         let (queue, commands) = sync_channel(QUEUE);
         let worker = Worker {
-            file: config
+            files: config
                 .spans_dir
                 .as_ref()
-                .map(|dir| SpanFile::new(dir, instance, resource)),
+                .map(|dir| SpanFiles::new(dir, config, instance, resource)),
             otlp: config
                 .otlp
                 .map(|protocol| Sender::start(protocol, resource))
                 .transpose()?,
             batch: Vec::with_capacity(BATCH),
+            unqueued: 0,
+            losses: Losses::new("handing spans over"),
         };
         thread::Builder::new()
             .name("nats-serve-spans".to_owned())
             .spawn(move || worker.run(&commands))
             .map_err(Error::Thread)?;
-        Ok(Self {
-            queue,
-            dropped: Arc::default(),
-        })
+        Ok(Self { queue })
     }
 
     fn command(
@@ -106,8 +103,12 @@ impl SpanProcessor for Processor {
     fn on_start(&self, _span: &mut Span, _cx: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if span.span_context.is_sampled() && self.queue.try_send(Command::Span(span)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if !span.span_context.is_sampled() {
+            return;
+        }
+        counters::RECORDED.fetch_add(1, Relaxed);
+        if self.queue.try_send(Command::Span(span)).is_err() {
+            counters::UNQUEUED.fetch_add(1, Relaxed);
         }
     }
 
@@ -117,23 +118,18 @@ impl SpanProcessor for Processor {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let until = Instant::now() + timeout;
-        let result = self.command(|done| Command::Stop(done, until), timeout);
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            tracing::warn!(
-                dropped,
-                "spans were dropped because the span queue was full"
-            );
-        }
-        result
+        self.command(|done| Command::Stop(done, until), timeout)
     }
 }
 
 /// What the thread owns.
 struct Worker {
-    file: Option<SpanFile>,
+    files: Option<SpanFiles>,
     otlp: Option<Sender>,
     batch: Vec<SpanData>,
+    /// Spans that the queue has had no room for, as far as it is known here.
+    unqueued: u64,
+    losses: Losses,
 }
 
 impl Worker {
@@ -192,14 +188,26 @@ impl Worker {
             return;
         }
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        match (&mut self.file, &mut self.otlp) {
-            (Some(file), Some(otlp)) => {
-                file.write(batch.clone());
+        match (&mut self.files, &mut self.otlp) {
+            (Some(files), Some(otlp)) => {
+                files.write(batch.clone());
                 otlp.send(batch);
             }
-            (Some(file), None) => file.write(batch),
+            (Some(files), None) => files.write(batch),
             (None, Some(otlp)) => otlp.send(batch),
             (None, None) => {}
         }
+        self.look_at_the_queue();
+    }
+
+    /// Who finds the queue full is on a request's path, and only counts.
+    fn look_at_the_queue(&mut self) {
+        let unqueued = counters::UNQUEUED.load(Relaxed);
+        let lost = unqueued - std::mem::replace(&mut self.unqueued, unqueued);
+        let fared = match lost {
+            0 => Ok(()),
+            _ => Err("more are made than can be written"),
+        };
+        self.losses.note(lost, fared, Instant::now());
     }
 }

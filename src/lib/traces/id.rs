@@ -35,6 +35,13 @@ fn parse_hex(text: &str, digits: usize) -> Result<u128, InvalidId> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(u128);
 
+impl TraceId {
+    /// Takes an id as a number; all zeros are none.
+    pub(crate) fn new(number: u128) -> Option<Self> {
+        (number != 0).then_some(Self(number))
+    }
+}
+
 impl FromStr for TraceId {
     type Err = InvalidId;
 

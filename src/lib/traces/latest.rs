@@ -1,58 +1,92 @@
-//! Finds the last trace without parsing every file: from the files' ends, the newest file first.
+//! Finds the last trace without a pass over all spans: from the files' ends, the newest file first.
 
 use std::ops::ControlFlow;
 
 use super::{
     Error, TraceId,
-    lines::backward,
+    files::{CLOCK_SLACK, SpanFile, unreadable},
+    index::{Batch, batches_backward},
+    lines::{backward, within},
     otlp::Endings,
-    read::{SpanFile, unreadable},
 };
 
-/// How far a file's order may differ from the order in which spans ended, in nanoseconds.
-///
-/// Processes write in batches some 100 ms after the spans ended; seconds further back in a file there is
-/// nothing that ended later.
-const DISORDER: u64 = 3_000_000_000;
+/// When something ended, its trace, and when that began; ids decide between equal ends so that the answer is always
+/// the same.
+type Ended = (u64, TraceId, u64);
 
-/// Ends compare first, ids decide between equal ends so that the answer is always the same.
 #[derive(Default)]
 struct Latest {
-    root: Option<(u64, TraceId)>,
-    any: Option<(u64, TraceId)>,
+    root: Option<Ended>,
+    any: Option<Ended>,
 }
 
-/// Returns the trace whose root ended last, or, where no root is, the trace that ended last.
-pub(super) fn latest(files: &[SpanFile]) -> Result<Option<TraceId>, Error> {
+/// Returns the trace whose root ended last, or, where no root is, the trace that ended last; and from when on there
+/// may be spans of it.
+pub(super) fn latest(files: &[SpanFile]) -> Result<Option<(TraceId, u64)>, Error> {
     let mut newest_first: Vec<&SpanFile> = files.iter().collect();
     newest_first.sort_by_key(|file| std::cmp::Reverse(file.modified));
     let mut latest = Latest::default();
-    for file in newest_first {
-        backward(&file.path, |line| latest.take(line)).map_err(unreadable(&file.path))?;
+    for file in &newest_first {
+        latest.look(file).map_err(unreadable(&file.path))?;
     }
-    Ok(latest.root.or(latest.any).map(|(_, id)| id))
+    if latest.root.is_none() {
+        for file in newest_first {
+            backward(&file.path, |line| latest.take(line)).map_err(unreadable(&file.path))?;
+        }
+    }
+    let root = latest.root.map(|(_, id, start)| (id, start));
+    // Of what has no root nobody knows when it began.
+    Ok(root.or(latest.any.map(|(_, id, _)| (id, 0))))
 }
 
 impl Latest {
-    /// Breaks where the rest of the file can't hold a later root.
+    /// Looks for a later root: in the index, and in what that does not cover.
+    fn look(&mut self, file: &SpanFile) -> std::io::Result<()> {
+        if self.root.is_some_and(|(end, _, _)| !file.may_hold(end)) {
+            return Ok(());
+        }
+        let left_out = batches_backward(&file.path, file.length, |batch| self.take_batch(&batch))?;
+        if left_out == [0..file.length] {
+            return backward(&file.path, |line| self.take(line));
+        }
+        for part in left_out {
+            within(&file.path, part, |line, _| {
+                let _: ControlFlow<()> = self.take(line);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: &Batch<'_>) -> ControlFlow<()> {
+        for root in &batch.roots {
+            self.root = self.root.max(Some((root.end(), root.trace_id, root.start)));
+        }
+        self.is_later_than(batch.written)
+    }
+
+    /// Takes a line of spans. Damaged lines are counted by the pass that reads the trace.
     fn take(&mut self, line: &[u8]) -> ControlFlow<()> {
-        // Damaged lines are counted by the pass that reads the trace.
         let Ok(endings) = serde_json::from_slice::<Endings>(line) else {
             return ControlFlow::Continue(());
         };
         let mut line_end = None;
         for span in endings.into_endings() {
-            let found = Some((span.end_time_unix_nano, span.trace_id));
+            let end = span.end_time_unix_nano;
+            let found = Some((end, span.trace_id, span.start_time_unix_nano));
             if span.is_root() {
                 self.root = self.root.max(found);
             }
             self.any = self.any.max(found);
-            line_end = line_end.max(Some(span.end_time_unix_nano));
+            line_end = line_end.max(Some(end));
         }
-        match (self.root, line_end) {
-            (Some((root_end, _)), Some(end)) if end < root_end.saturating_sub(DISORDER) => {
-                ControlFlow::Break(())
-            }
+        line_end.map_or(ControlFlow::Continue(()), |end| self.is_later_than(end))
+    }
+
+    /// Breaks where what was written before a moment can't hold a later root. Processes write some 100 ms after the
+    /// spans have ended.
+    fn is_later_than(&self, moment: u64) -> ControlFlow<()> {
+        match self.root {
+            Some((end, _, _)) if moment < end.saturating_sub(CLOCK_SLACK) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom},
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     path::Path,
 };
 
@@ -19,12 +19,23 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Visits every line without its newline; `false` marks a last line that has none.
-pub(super) fn forward(path: &Path, mut visit: impl FnMut(&[u8], bool)) -> io::Result<()> {
-    let Some(file) = open(path)? else {
+/// Visits every line from a position on, without its newline; `false` marks a last line that has none.
+pub(super) fn forward(path: &Path, from: u64, visit: impl FnMut(&[u8], bool)) -> io::Result<()> {
+    within(path, from..u64::MAX, visit)
+}
+
+/// Visits the lines of a part of a file.
+pub(super) fn within(
+    path: &Path,
+    part: Range<u64>,
+    mut visit: impl FnMut(&[u8], bool),
+) -> io::Result<()> {
+    let Some(mut file) = open(path)? else {
         return Ok(());
     };
-    let mut reader = BufReader::with_capacity(CHUNK, file);
+    file.seek(SeekFrom::Start(part.start))?;
+    let part = file.take(part.end.saturating_sub(part.start));
+    let mut reader = BufReader::with_capacity(CHUNK, part);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
         match line.strip_suffix(b"\n") {
@@ -102,7 +113,7 @@ mod tests {
         ] {
             let (_dir, path) = write(content);
             let mut forth = Vec::new();
-            forward(&path, |line, _| forth.push(line.to_vec())).unwrap();
+            forward(&path, 0, |line, _| forth.push(line.to_vec())).unwrap();
             for chunk in 1..16 {
                 let mut back = Vec::new();
                 backward_by(chunk, &path, |line| {
@@ -124,14 +135,17 @@ mod tests {
     fn only_a_last_line_without_newline_is_unfinished() {
         let (_dir, path) = write("a\nb");
         let mut seen = Vec::new();
-        forward(&path, |line, finished| seen.push((line.to_vec(), finished))).unwrap();
+        forward(&path, 0, |line, finished| {
+            seen.push((line.to_vec(), finished))
+        })
+        .unwrap();
         assert_eq!(vec![(b"a".to_vec(), true), (b"b".to_vec(), false)], seen);
     }
 
     #[test]
     fn a_deleted_file_has_no_lines() {
         let gone = Path::new("/nonexistent/gone.jsonl");
-        forward(gone, |_, _| panic!("no line")).unwrap();
+        forward(gone, 0, |_, _| panic!("no line")).unwrap();
         backward(gone, |_| panic!("no line")).unwrap();
     }
 }

@@ -49,13 +49,15 @@ pub(super) struct Ending {
     parent_span_id: Option<SpanId>,
     #[serde(default)]
     name: String,
+    #[serde(default, deserialize_with = "nanos")]
+    pub(super) start_time_unix_nano: u64,
     #[serde(deserialize_with = "nanos")]
     pub(super) end_time_unix_nano: u64,
 }
 
 impl Ending {
     pub(super) fn is_root(&self) -> bool {
-        is_root(&self.name, self.parent_span_id)
+        is_root(&self.name, self.parent_span_id.is_some())
     }
 }
 
@@ -66,6 +68,17 @@ impl Endings {
             .flat_map(|resource| resource.scope_spans)
             .flat_map(|scope| scope.spans)
     }
+}
+
+/// The trace ids in a line, by its bytes alone: parsing is what costs. They are whole strings after their key.
+pub(super) fn trace_ids(line: &[u8]) -> impl Iterator<Item = TraceId> {
+    let mut texts = line.split(|byte| *byte == b'"');
+    std::iter::from_fn(move || {
+        texts.find(|text| *text == b"traceId")?;
+        // Between the quotes of key and value is the colon.
+        texts.nth(1)
+    })
+    .filter_map(|text| std::str::from_utf8(text).ok()?.parse().ok())
 }
 
 #[derive(Deserialize)]

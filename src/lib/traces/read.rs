@@ -1,22 +1,18 @@
 //! Reads one trace out of all span files of a directory.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, path::Path};
 
-use super::{Error, Selector, Span, Trace, TraceId, latest::latest, lines::forward, otlp::Spans};
+use super::{
+    Error, Selector, Span, Trace, TraceId,
+    files::{SpanFile, owner, span_files, unreadable},
+    index::batches,
+    latest::latest,
+    lines::forward,
+    otlp::Spans,
+};
 
 /// How many traces an ambiguous prefix names.
 const CANDIDATES: usize = 5;
-
-/// One process's spans.
-pub(super) struct SpanFile {
-    pub(super) path: PathBuf,
-    pub(super) modified: SystemTime,
-}
 
 /// Reads the trace that the selector chooses from the span files in `dir`.
 ///
@@ -32,13 +28,23 @@ pub fn read(dir: &Path, selector: &Selector) -> Result<Trace, Error> {
     if files.is_empty() {
         return Err(no_spans());
     }
-    let prefix = match selector {
-        Selector::Last => latest(&files)?.ok_or_else(no_spans)?.to_string(),
-        Selector::Prefix(prefix) => prefix.to_ascii_lowercase(),
+    let (prefix, start) = match selector {
+        Selector::Last => {
+            let (id, start) = latest(&files)?.ok_or_else(no_spans)?;
+            (id.to_string(), start)
+        }
+        Selector::Prefix(prefix) => {
+            let prefix = prefix.to_ascii_lowercase();
+            let start = start_of(&files, &prefix)?;
+            (prefix, start)
+        }
     };
     let mut found = Found::default();
     for file in &files {
-        forward(&file.path, |line, finished| {
+        let Some(from) = file.position_at(start)? else {
+            continue;
+        };
+        forward(&file.path, from, |line, finished| {
             found.take(&file.path, line, finished, &prefix);
         })
         .map_err(unreadable(&file.path))?;
@@ -46,52 +52,24 @@ pub fn read(dir: &Path, selector: &Selector) -> Result<Trace, Error> {
     found.into_trace(dir, prefix)
 }
 
-pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Unreadable {
-        path: path.into(),
-        source,
-    }
-}
-
-/// Reads service and instance from a file's name: `user-service-k3x9q0v7ab.jsonl`.
-pub(super) fn owner(path: &Path) -> (&str, Option<&str>) {
-    let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.unwrap_or("unknown");
-    let parts = stem.rsplit_once('-');
-    parts.map_or((stem, None), |(service, instance)| {
-        (service, Some(instance))
-    })
-}
-
-/// Lists the files that hold anything, in the order of their names.
-pub(super) fn span_files(dir: &Path) -> Result<Vec<SpanFile>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NoDirectory { dir: dir.into() });
-        }
-        Err(error) => return Err(unreadable(dir)(error)),
+/// Returns when the one trace began whose whole id this is, if an index knows it; else no span is too old.
+///
+/// Of a shorter one all spans are looked at, for it must fit no other trace.
+fn start_of(files: &[SpanFile], id: &str) -> Result<u64, Error> {
+    let mut start = None;
+    let Ok(id) = id.parse::<TraceId>() else {
+        return Ok(0);
     };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(unreadable(dir))?.path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "jsonl")
-        {
-            continue;
-        }
-        // A file that went away since it was listed is none.
-        let Ok(metadata) = fs::metadata(&path) else {
-            continue;
-        };
-        if metadata.is_file() && metadata.len() > 0 {
-            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            files.push(SpanFile { path, modified });
-        }
+    for file in files {
+        batches(&file.path, file.length, |batch| {
+            let root = batch.roots.iter().find(|root| root.trace_id == id);
+            // One of several gateways may have begun it, and others taken part.
+            let begun = root.map(|root| root.start);
+            start = start.into_iter().chain(begun).min();
+        })
+        .map_err(unreadable(&file.path))?;
     }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(files)
+    Ok(start.unwrap_or(0))
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -10,15 +10,14 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Error, Span, TraceId,
-    lines::forward,
-    otlp::{Endings, Spans},
-    read::{owner, span_files, unreadable},
-    span::Value,
+    Error, TraceId,
+    files::{SpanFile, owner, span_files, unreadable},
+    index::{self, Batch, Root, batches},
+    lines::{forward, within},
+    otlp::{Spans, trace_ids},
 };
-use crate::telemetry::names;
 
-/// One request at an edge, as its root tells of it.
+/// One request at an edge, as its root tells of it; or what else began a trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Request {
     /// The trace that shows it.
@@ -29,9 +28,9 @@ pub struct Request {
     /// How long it took, in nanoseconds.
     #[serde(rename = "duration_nano")]
     pub duration: u64,
-    /// `GET`.
+    /// `GET`; empty for what is no HTTP request.
     pub method: String,
-    /// What was asked for: `/user/1`.
+    /// What was asked for: `/user/1`. For what is no HTTP request the operation, `user/get`, or the root's name.
     pub path: String,
     /// The template of that, if there is one: `/user/{user_id}`.
     pub route: Option<String>,
@@ -61,13 +60,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, request: &Request) -> bool {
-        let is_route =
-            |route: &String| request.route.as_ref() == Some(route) || request.path == *route;
-        self.since.is_none_or(|since| request.start >= since)
-            && self.over.is_none_or(|over| request.duration > over)
+    fn wants(&self, root: &Root<'_>) -> bool {
+        let is_route = |route: &String| root.route == *route || root.path == *route;
+        self.since.is_none_or(|since| root.start >= since)
+            && self.over.is_none_or(|over| root.duration > over)
             && self.route.as_ref().is_none_or(is_route)
-            && (!self.errors || request.error)
+            && (!self.errors || root.error)
     }
 }
 
@@ -79,28 +77,44 @@ impl Filter {
 ///
 /// [`Error`] where the directory isn't there or holds nothing, and where a file can't be read.
 pub fn requests(dir: &Path, filter: &Filter) -> Result<Vec<Request>, Error> {
-    let files = span_files(dir)?;
+    let mut files = span_files(dir)?;
     if files.is_empty() {
         return Err(Error::NoSpans { dir: dir.into() });
     }
+    files.retain(|file| filter.since.is_none_or(|since| file.may_hold(since)));
     let mut found = Vec::new();
-    let mut took_part = HashSet::new();
     for file in &files {
-        let (service, _) = owner(&file.path);
-        let is_of_service = filter.service.as_deref() == Some(service);
-        let read = forward(&file.path, |line, _| {
-            found.extend(roots(&file.path, line).filter(|request| filter.wants(request)));
-            if is_of_service && let Ok(endings) = serde_json::from_slice::<Endings>(line) {
-                took_part.extend(endings.into_endings().map(|ending| ending.trace_id));
-            }
-        });
-        read.map_err(unreadable(&file.path))?;
+        roots_of(file, filter, &mut found).map_err(unreadable(&file.path))?;
     }
-    if filter.service.is_some() {
+    if let Some(service) = &filter.service {
+        let took_part = traces_of(&files, service)?;
         found.retain(|request| took_part.contains(&request.trace_id));
     }
     found.sort_by_key(|request| (request.start, request.trace_id));
     Ok(found)
+}
+
+/// Takes the wanted roots of a file from its index, and from the lines that this leaves out.
+fn roots_of(file: &SpanFile, filter: &Filter, found: &mut Vec<Request>) -> io::Result<()> {
+    let left_out = batches(&file.path, file.length, |batch| {
+        found.extend(wanted(&file.path, batch, filter));
+    })?;
+    for part in left_out {
+        within(&file.path, part, |line, _| {
+            found.extend(roots(&file.path, line, filter));
+        })?;
+    }
+    Ok(())
+}
+
+/// The traces in which a service took part.
+fn traces_of(files: &[SpanFile], service: &str) -> Result<HashSet<TraceId>, Error> {
+    let mut traces = HashSet::new();
+    for file in files.iter().filter(|file| owner(&file.path).0 == service) {
+        forward(&file.path, 0, |line, _| traces.extend(trace_ids(line)))
+            .map_err(unreadable(&file.path))?;
+    }
+    Ok(traces)
 }
 
 /// Reads on in span files that grow.
@@ -118,12 +132,16 @@ impl Tail {
     ///
     /// [`Error`] where the directory can't be read; one that isn't there yet is none.
     pub fn new(dir: &Path) -> Result<Self, Error> {
-        let mut tail = Self {
+        let mut read = BTreeMap::new();
+        for file in files_if_any(dir)? {
+            let path = file.followed();
+            let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            read.insert(path, length);
+        }
+        Ok(Self {
             dir: dir.into(),
-            read: BTreeMap::new(),
-        };
-        tail.next(&Filter::default())?;
-        Ok(tail)
+            read,
+        })
     }
 
     /// Returns the wanted requests that were written since the last time, the oldest first. A service is not looked at:
@@ -133,20 +151,42 @@ impl Tail {
     ///
     /// [`Error`] where a file can't be read.
     pub fn next(&mut self, filter: &Filter) -> Result<Vec<Request>, Error> {
-        let files = match span_files(&self.dir) {
-            Err(Error::NoDirectory { .. }) => Vec::new(),
-            files => files?,
-        };
-        let mut found = Vec::new();
-        for file in files {
-            let read = self.read.entry(file.path.clone()).or_default();
-            let lines = lines_since(&file.path, read).map_err(unreadable(&file.path))?;
+        let (mut found, mut read) = (Vec::new(), BTreeMap::new());
+        for file in files_if_any(&self.dir)? {
+            let path = file.followed();
+            let mut position = self.read.remove(&path).unwrap_or(0);
+            let lines = lines_since(&path, &mut position).map_err(unreadable(&path))?;
             for line in lines {
-                found.extend(roots(&file.path, &line).filter(|request| filter.wants(request)));
+                match serde_json::from_slice::<Batch<'_>>(&line) {
+                    Ok(batch) => found.extend(wanted(&file.path, batch, filter)),
+                    Err(_) => found.extend(roots(&file.path, &line, filter)),
+                }
             }
+            read.insert(path, position);
         }
+        // What is no longer there is forgotten.
+        self.read = read;
         found.sort_by_key(|request| (request.start, request.trace_id));
         Ok(found)
+    }
+}
+
+fn files_if_any(dir: &Path) -> Result<Vec<SpanFile>, Error> {
+    match span_files(dir) {
+        Err(Error::NoDirectory { .. }) => Ok(Vec::new()),
+        files => files,
+    }
+}
+
+impl SpanFile {
+    /// The file that tells of new requests: the index, where there is one.
+    fn followed(&self) -> PathBuf {
+        let index = self.path.with_extension(index::EXTENSION);
+        if index.exists() {
+            index
+        } else {
+            self.path.clone()
+        }
     }
 }
 
@@ -173,38 +213,37 @@ fn lines_since(path: &Path, read: &mut u64) -> io::Result<Vec<Vec<u8>>> {
     }
 }
 
-/// The requests whose roots are in a line.
-fn roots(path: &Path, line: &[u8]) -> impl Iterator<Item = Request> {
-    // Parsing is what costs, and most lines have none.
-    let may_have =
-        std::str::from_utf8(line).is_ok_and(|text| text.contains(names::PROXY_HTTP_REQUEST));
-    let spans = may_have
-        .then(|| serde_json::from_slice::<Spans>(line).ok())
-        .flatten();
-    let spans = spans.map_or_else(Vec::new, |spans| spans.into_spans(owner(path), |_| true));
-    let roots = spans
-        .into_iter()
-        .filter(|span| span.name == names::PROXY_HTTP_REQUEST);
-    roots.map(Request::of)
+/// The wanted roots of a batch.
+fn wanted(path: &Path, batch: Batch<'_>, filter: &Filter) -> impl Iterator<Item = Request> {
+    let roots = batch.roots.into_iter().filter(|root| filter.wants(root));
+    roots.map(|root| Request::of(root, path))
+}
+
+/// The wanted roots in a line of a span file.
+fn roots(path: &Path, line: &[u8], filter: &Filter) -> Vec<Request> {
+    let Ok(spans) = serde_json::from_slice::<Spans>(line) else {
+        return Vec::new();
+    };
+    let spans = spans.into_spans(owner(path), |_| true);
+    let roots = spans.iter().filter(|span| span.is_root()).map(Root::of);
+    let wanted = roots.filter(|root| filter.wants(root));
+    wanted.map(|root| Request::of(root, path)).collect()
 }
 
 impl Request {
-    fn of(root: Span) -> Self {
-        let text = |key: &str| root.text(key).map(str::to_owned);
+    fn of(root: Root<'_>, span_file: &Path) -> Self {
+        let (service, instance) = owner(span_file);
         Self {
             trace_id: root.trace_id,
             start: root.start,
-            duration: root.duration(),
-            method: text(names::HTTP_REQUEST_METHOD).unwrap_or_default(),
-            path: text(names::URL_PATH).unwrap_or_default(),
-            route: text(names::HTTP_ROUTE),
-            status: match root.attributes.get(names::HTTP_RESPONSE_STATUS_CODE) {
-                Some(Value::Int(status)) => Some(*status),
-                _ => None,
-            },
-            error: root.is_error(),
-            service: root.service,
-            instance: root.instance,
+            duration: root.duration,
+            method: root.method.into_owned(),
+            path: root.path.into_owned(),
+            route: (!root.route.is_empty()).then(|| root.route.into_owned()),
+            status: root.status,
+            error: root.error,
+            service: service.to_owned(),
+            instance: instance.map(str::to_owned),
         }
     }
 }

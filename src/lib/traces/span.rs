@@ -47,13 +47,13 @@ pub struct Span {
 /// Tells whether a trace may begin with such a span.
 ///
 /// A request that came with its caller's trace has a parent, in a program that writes no files here.
-pub(super) fn is_root(name: &str, parent: Option<SpanId>) -> bool {
-    parent.is_none() || name == PROXY_HTTP_REQUEST
+pub(crate) fn is_root(name: &str, has_parent: bool) -> bool {
+    !has_parent || name == PROXY_HTTP_REQUEST
 }
 
 impl Span {
     pub(super) fn is_root(&self) -> bool {
-        is_root(&self.name, self.parent_span_id)
+        is_root(&self.name, self.parent_span_id.is_some())
     }
 
     /// Returns how long it took, in nanoseconds; a clock that was set back makes this 0.

@@ -35,6 +35,15 @@ impl SpansDir {
 pub(crate) struct Telemetry {
     #[command(flatten)]
     pub(crate) spans: SpansDir,
+    /// What the span files of all processes together may have, in bytes; the oldest are removed.
+    #[arg(
+        long,
+        env = "SPANS_MAX_BYTES",
+        value_name = "BYTES",
+        default_value_t = 256 << 20,
+        value_parser = clap::value_parser!(u64).range(16 << 20..)
+    )]
+    spans_max_bytes: u64,
     /// Whether traces are recorded. Set, it wins over OTEL_SDK_DISABLED [default: true].
     #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", value_parser = switch)]
     tracing_enabled: Option<bool>,
@@ -98,6 +107,7 @@ impl Telemetry {
             enabled,
             sampling_ratio: self.tracing_sampling_ratio,
             spans_dir: Some(spans_dir),
+            spans_max_bytes: self.spans_max_bytes,
             otlp: self.otlp()?,
             log_filter: filter.or(self.rust_log.clone()),
             detail: match self.tracing_detail {

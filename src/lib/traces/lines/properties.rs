@@ -32,7 +32,7 @@ proptest! {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, &content).unwrap();
         let mut forth = Vec::new();
-        forward(&path, |line, _| forth.push(line.to_vec())).unwrap();
+        forward(&path, 0, |line, _| forth.push(line.to_vec())).unwrap();
         let mut back = Vec::new();
         backward_by(chunk, &path, |line| {
             back.push(line.to_vec());
