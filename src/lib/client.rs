@@ -6,6 +6,7 @@
 mod attempt;
 mod call;
 mod connection;
+mod figures;
 mod gate;
 mod inbox;
 mod nkey;
@@ -21,12 +22,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use opentelemetry::Context;
+use opentelemetry::{Context, trace::TraceContextExt};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -37,7 +38,7 @@ pub use unanswered::Unanswered;
 
 use crate::{
     Code, Health, Instance, Operation, Status, context::RequestScope, message::MAX_TIMEOUT,
-    operation::Names, telemetry::spans,
+    metrics::Metrics, operation::Names, telemetry::spans,
 };
 pub(crate) use attempt::PING;
 use connection::Connection;
@@ -139,6 +140,7 @@ struct Shared {
     nats: async_nats::Client,
     instance: Instance,
     health: Health,
+    metrics: Metrics,
     options: Options,
     server: spans::Server,
     connected: watch::Receiver<bool>,
@@ -178,11 +180,12 @@ impl Client {
             .await
             .map_err(Error::Subscribe)?;
         let receiving = tokio::spawn(Inbox::receive(Arc::clone(&inbox), replies));
-        Ok(Self {
+        let client = Self {
             shared: Arc::new(Shared {
                 nats,
                 instance: instance.clone(),
                 health,
+                metrics: Metrics::new(instance),
                 options,
                 server,
                 connected,
@@ -194,7 +197,9 @@ impl Client {
                 _inbox_task: AbortOnDropHandle::new(receiving),
                 _looking: looking,
             }),
-        })
+        };
+        figures::show(&client.shared);
+        Ok(client)
     }
 
     /// Waits until a server has accepted the connection, for as long as that takes.
@@ -258,13 +263,18 @@ impl Client {
             .get::<RequestScope>()
             .cloned()
             .unwrap_or_else(|| RequestScope::new(self.shared.options.request_timeout, None));
+        let began = Instant::now();
         let span = spans::route(names, &self.shared.server, &scope.request_id, &parent);
         let result = match serde_json::to_vec(request) {
             Ok(payload) => self.attempts(names, payload.into(), &scope, &span).await,
             Err(error) => Err(Status::internal(error)),
         };
         let result = result.and_then(|reply| decode_reply::<O>(&reply));
-        spans::end_route(&span, result.as_ref().err());
+        let failed = result.as_ref().err();
+        spans::end_route(&span, failed);
+        let (spent, span) = (began.elapsed(), span.span());
+        let durations = self.shared.metrics.calls();
+        durations.note(names, failed, spent, span.span_context());
         result
     }
 
@@ -278,6 +288,12 @@ impl Client {
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.shared.health
+    }
+
+    /// Returns the figures of this process; add some of your own.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Returns how many replies came for calls that had been given up.

@@ -44,7 +44,8 @@
 //! }
 //! ```
 //!
-//! Whether it is ready, and if not, why, stands in the client's [`Health`]; [`http::Admin`] shows it.
+//! Whether it is ready, and if not, why, stands in the client's [`Health`], its figures in the client's
+//! [`metrics`]; [`http::Admin`] shows both.
 //!
 //! Its callers write `client.call::<Greet>(&"Ada".to_owned()).await?`. A whole system, with an HTTP
 //! route and two services in a chain, is `examples/greeting.rs`.
@@ -70,6 +71,7 @@ mod health;
 pub mod http;
 mod instance;
 mod message;
+pub mod metrics;
 mod operation;
 mod pace;
 pub mod replica;

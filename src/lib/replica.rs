@@ -29,6 +29,7 @@ mod ctx;
 mod discovery;
 mod dispatch;
 mod endpoint;
+mod figures;
 mod lateness;
 mod leave;
 mod refusals;
@@ -245,6 +246,7 @@ impl Replica {
             self.reports,
             Profile::of(self.client.instance(), self.metadata),
         ));
+        figures::show(&core);
         let subscriptions = Subscriptions::open(&core)
             .await
             .map_err(|error| Error::Subscribe(client::Error::Subscribe(error)))?;

@@ -49,6 +49,7 @@ mod keyed;
 mod killed;
 mod lame_duck;
 mod leaving;
+mod many_traces;
 mod nats_frozen;
 mod nats_gone;
 mod overload;

@@ -16,7 +16,7 @@ use crate::support::{Process, Server, Stack, eventually, process};
 
 /// Where a process tells how it fares: in the log from its start.
 async fn admin(process: &mut Process) -> String {
-    let before = "health at http://";
+    let before = "health and metrics at http://";
     process.says(before).await;
     let output = process.output();
     let (_, rest) = output.split_once(before).unwrap();
@@ -90,7 +90,7 @@ async fn a_service_is_ready_while_nats_is_there() {
     assert!(
         ready
             .unwrap()
-            .contains(&format!("health at http://{admin}")),
+            .contains(&format!("health and metrics at http://{admin}")),
         "{output}"
     );
 
@@ -258,7 +258,7 @@ async fn a_reader_that_has_gone_is_no_error() {
     assert_eq!(200, stack.get("/user/1").await.status);
     let mut variables = stack.nats_variables();
     let output = stack.processes["gateway"].output();
-    let (_, admin) = output.split_once("health at http://").unwrap();
+    let (_, admin) = output.split_once("health and metrics at http://").unwrap();
     let admin = admin.split(['"', '\n', ' ']).next().unwrap();
     variables.push(("ADMIN_ADDR", admin));
     for arguments in [

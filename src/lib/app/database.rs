@@ -1,6 +1,7 @@
 //! The database service: operations over a store.
 
 mod announce;
+mod outbox;
 mod postgres;
 mod relay;
 mod sqlite;
@@ -80,6 +81,7 @@ async fn serve_from<S: Store>(
         let store = probed.clone();
         async move { store.probe().await }
     });
+    outbox::show(process.client.metrics(), &store);
     let relay = Relay::new(process, store.clone());
     let replica = replica(process, &store, &relay);
     // Whoever cannot serve shall not relay either.

@@ -40,7 +40,7 @@ pub(crate) struct Ready {
     pub(crate) instance: String,
     /// Where HTTP is answered, if it is.
     pub(crate) http: Option<SocketAddr>,
-    /// Where `/livez` and `/readyz` are answered.
+    /// Where `/livez`, `/readyz` and `/metrics` are answered.
     pub(crate) admin: SocketAddr,
 }
 
@@ -118,12 +118,12 @@ async fn too_late(shutdown: Shutdown, grace: Duration) {
 async fn listen(addr: SocketAddr, client: &Client) -> anyhow::Result<Admin> {
     let health = client.health();
     health.fail(health::GROUP, "not joined yet");
-    let admin = Admin::bind(addr, health).await.with_context(|| {
+    let admin = Admin::bind(addr, client).await.with_context(|| {
         format!(
             "can't listen on {addr}; stop what listens there, or set ADMIN_ADDR to another address"
         )
     })?;
-    tracing::info!("health at http://{}", admin.address());
+    tracing::info!("health and metrics at http://{}", admin.address());
     Ok(admin)
 }
 
@@ -168,7 +168,7 @@ impl Process {
             .unwrap_or_default();
         tracing::info!(
             replica_id = instance.id(),
-            "{} is ready{at}; health at http://{}; stop it with Ctrl-C",
+            "{} is ready{at}; health and metrics at http://{}; stop it with Ctrl-C",
             instance.service().name(),
             self.admin
         );

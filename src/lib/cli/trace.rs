@@ -22,9 +22,9 @@ use crate::{
 
 /// A trace is whole on disk within a second of its answer; this waits a little longer than that.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-/// Long enough for the spans of an answer that was just read to be on disk.
-const SETTLE: Duration = Duration::from_millis(250);
-const PAUSE: Duration = Duration::from_millis(50);
+/// Long enough for the spans of an answer that was just read to be on disk: processes write after 25 ms.
+const SETTLE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(25);
 const WIDTH: usize = 100;
 
 #[derive(Debug, clap::Args)]

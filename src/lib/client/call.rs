@@ -100,11 +100,13 @@ impl Client {
             peer: self.shared.peers.of(names.service),
             deadline: Instant::from_std(scope.deadline),
         };
+        let durations = self.shared.metrics.calls();
         call.peer.called();
         for attempt in 1.. {
             let pause = backoff(attempt);
             let failure = match self.outcome(&call, attempt, pause).await {
                 Ok((head, reply)) => {
+                    durations.attempted(names, ANSWERED);
                     call.peer.answered(&head);
                     spans::answered(span, &head.replica, attempt, head.queue_wait);
                     return Ok(reply);
@@ -116,7 +118,10 @@ impl Client {
                 spans::answered(span, &head.replica, attempt, head.queue_wait);
             }
             if failure.answered.is_none() || failure.repeatable {
+                durations.attempted(names, failure.reason);
                 spans::attempt_failed(span, attempt, failure.reason);
+            } else {
+                durations.attempted(names, ANSWERED);
             }
             if failure.reason == SILENT {
                 // It was given up for another attempt, which has been taken from the budget.
@@ -215,6 +220,8 @@ impl Client {
     }
 }
 
+/// Outcome of an attempt that a handler has answered, whatever it said.
+const ANSWERED: &str = "answered";
 /// Reason of an attempt that gave no sign of life.
 const SILENT: &str = "silent";
 

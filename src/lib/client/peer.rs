@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -41,6 +41,7 @@ pub(super) struct Peers(RwLock<Vec<Arc<Peer>>>);
 pub(super) struct Peer {
     service: Service,
     budget: TpsBudget,
+    withheld: AtomicU64,
     /// Whether `steering` may be set, without taking the lock.
     steers: AtomicBool,
     /// Somebody has answered while `steers` was set.
@@ -89,11 +90,19 @@ impl Peers {
     }
 }
 
+impl Peers {
+    pub(super) fn all(&self) -> Vec<Arc<Peer>> {
+        let peers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        peers.clone()
+    }
+}
+
 impl Peer {
     fn new(service: Service) -> Self {
         Self {
             service,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_MINIMUM, BUDGET_SHARE),
+            withheld: AtomicU64::new(0),
             steers: AtomicBool::new(false),
             alive: Notify::new(),
             instances: Mutex::default(),
@@ -111,7 +120,16 @@ impl Peer {
 
     /// Takes a repetition from the budget, if there is one.
     pub(super) fn may_repeat(&self) -> bool {
-        self.budget.withdraw()
+        let may = self.budget.withdraw();
+        if !may {
+            self.withheld.fetch_add(1, Relaxed);
+        }
+        may
+    }
+
+    /// Returns how often a call was not repeated because the budget was spent.
+    pub(super) fn withheld(&self) -> u64 {
+        self.withheld.load(Relaxed)
     }
 
     /// Returns whom to address: `None` for the group.

@@ -14,6 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{Tokens, rate::Rates, root, slot};
 use crate::{
     Code, Instance, Replica, Status,
+    metrics::HttpDurations,
     replica::{Admission, Counters, Limits},
     telemetry,
 };
@@ -89,6 +90,7 @@ pub(super) struct Shared {
     pub(super) admission: Arc<Admission>,
     pub(super) rates: Option<Rates>,
     pub(super) counters: Arc<Counters>,
+    pub(super) durations: HttpDurations,
 }
 
 impl Edge {
@@ -101,6 +103,7 @@ impl Edge {
                 admission: Arc::new(Admission::new(options.limits)),
                 rates: options.rate_limit.map(Rates::new),
                 counters: Arc::default(),
+                durations: HttpDurations::new(),
                 options,
             }),
         }
@@ -129,8 +132,9 @@ impl Edge {
     }
 
     /// Makes a replica that handles nothing and shows this edge in discovery, so that whoever asks who
-    /// is there sees it.
+    /// is there sees it; and its figures among the client's metrics.
     pub fn announce(&self, client: &crate::Client) -> Replica {
+        self.shared.durations.show(client.metrics());
         Replica::new(client)
             .with_limits(self.shared.options.limits)
             .report(

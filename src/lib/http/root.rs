@@ -46,15 +46,13 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         deadline::of(request.headers(), options.request_timeout),
         text(request.headers(), &REQUEST_ID).and_then(sane_request_id),
     );
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = spans::root(
         edge.shared.instance.service(),
         &spans::Edge {
             method,
             path: &path,
-            route: request
-                .extensions()
-                .get::<MatchedPath>()
-                .map(MatchedPath::as_str),
+            route: route.as_ref().map(MatchedPath::as_str),
             request_id: &scope.request_id,
             link,
         },
@@ -65,6 +63,7 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         span: &span,
         method,
         path: &path,
+        route,
         arrived,
         answered: false,
     };
@@ -98,6 +97,7 @@ struct Running<'a> {
     span: &'a Context,
     method: &'static str,
     path: &'a str,
+    route: Option<MatchedPath>,
     arrived: Instant,
     answered: bool,
 }
@@ -107,7 +107,12 @@ impl Running<'_> {
         self.answered = true;
         let Self { method, path, .. } = self;
         let spent = self.arrived.elapsed();
-        self.edge.shared.counters.note(spent, code);
+        let shared = &self.edge.shared;
+        shared.counters.note(spent, code);
+        let (route, span) = (self.route.take(), self.span.span());
+        shared
+            .durations
+            .note(method, route, status, spent, span.span_context());
         let _inside = self.span.clone().attach();
         tracing::info!(
             target: names::ACCESS_LOG,

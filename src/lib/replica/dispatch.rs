@@ -14,7 +14,7 @@ use std::{
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use opentelemetry::context::FutureExt as _;
+use opentelemetry::{context::FutureExt as _, trace::TraceContextExt};
 use tokio::{sync::Semaphore, time::sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -262,10 +262,11 @@ impl Core {
             .await;
         let result = self.fitting(endpoint, result);
         spans::end_handle(&span, result.as_ref().err());
-        endpoint.counters.note(
-            arrived.elapsed() - waited,
-            result.as_ref().err().map(Status::code),
-        );
+        let spent = arrived.elapsed() - waited;
+        let failed = result.as_ref().err().map(Status::code);
+        endpoint.counters.note(spent, failed);
+        let durations = self.client.metrics().handlers();
+        durations.note(endpoint.names, failed, spent, span.span().span_context());
         let answer = result.map_or_else(Answer::Failed, Answer::Payload);
         // Until the answer is on its way a ping must not hear that nobody works on it.
         let announced = message.reply.clone().filter(|_| told);

@@ -27,8 +27,8 @@ use crate::Instance;
 const QUEUE: usize = 8192;
 /// Spans a line, at most.
 const BATCH: usize = 512;
-/// How long the first span of a batch waits for company. A trace is readable soon after its answer.
-const BATCH_DELAY: Duration = Duration::from_millis(100);
+/// How long the first span of a batch waits for company. Who asks for the last request waits twice as long.
+const BATCH_DELAY: Duration = Duration::from_millis(25);
 
 #[expect(
     clippy::large_enum_variant,

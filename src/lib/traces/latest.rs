@@ -46,7 +46,10 @@ impl Latest {
             return Ok(());
         }
         let left_out = batches_backward(&file.path, file.length, |batch| self.take_batch(&batch))?;
-        if left_out == [0..file.length] {
+        if left_out
+            .first()
+            .is_some_and(|part| *part == (0..file.length))
+        {
             return backward(&file.path, |line| self.take(line));
         }
         for part in left_out {
@@ -82,7 +85,7 @@ impl Latest {
         line_end.map_or(ControlFlow::Continue(()), |end| self.is_later_than(end))
     }
 
-    /// Breaks where what was written before a moment can't hold a later root. Processes write some 100 ms after the
+    /// Breaks where what was written before a moment can't hold a later root. Processes write soon after the
     /// spans have ended.
     fn is_later_than(&self, moment: u64) -> ControlFlow<()> {
         match self.root {

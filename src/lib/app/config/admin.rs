@@ -6,9 +6,9 @@ use anyhow::bail;
 use clap::Args;
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Health")]
+#[command(next_help_heading = "Health and metrics")]
 pub(crate) struct Admin {
-    /// Address that answers /livez and /readyz; port 0 takes a free one.
+    /// Address that answers /livez, /readyz and /metrics; port 0 takes a free one.
     #[arg(
         id = "admin_addr",
         long = "admin-addr",
