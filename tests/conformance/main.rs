@@ -1,5 +1,6 @@
-//! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), an OTLP receiver
-//! (rotel) and an SMTP server (aiosmtpd). What they understand is what the documents say, not what we meant.
+//! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), OpenTelemetry's SDK for
+//! Python, an OTLP receiver (rotel) and an SMTP server (aiosmtpd). What they understand is what the documents say, not
+//! what we meant. The W3C's suite for trace headers is a table here.
 //!
 //! Needs `python3` with `venv`, and `openssl`; everything else is installed under `target/`, by hash.
 
@@ -26,3 +27,4 @@ mod nats_py;
 mod openapi;
 mod otlp;
 mod smtp;
+mod trace_context;

@@ -172,6 +172,10 @@ async fn a_trusted_callers_trace_is_continued_and_anothers_is_not() {
     let trace = stack.trace(&reply, 7).await;
     let root = trace.rows().next().unwrap().span;
     assert_eq!("b7ad6b7169203331", root.parent_span_id.unwrap().to_string());
+    // Which of two is meant nobody can say.
+    let twice = [("traceparent", outside), ("traceparent", outside)];
+    let reply = stack.send(Method::GET, "/user/1", &twice, None).await;
+    assert_ne!("0af7651916cd43dd8448eb211c80319c", reply.trace_id());
 
     let stack = Stack::with(&[("TRUST_TRACEPARENT", "never")]).await;
     let reply = stack.send(Method::GET, "/user/1", &send, None).await;

@@ -173,7 +173,7 @@ fn callers_trace(
     shown: Option<Shown>,
 ) -> (Context, Option<SpanContext>) {
     // Vendor state of strangers goes nowhere.
-    let given = text(headers, &TRACEPARENT).and_then(|parent| propagation::parse(parent, ""));
+    let given = alone(headers, &TRACEPARENT).and_then(|parent| propagation::parse(parent, ""));
     let is_trusted = match trust {
         TrustTraceparent::Always => true,
         TrustTraceparent::Authenticated => matches!(shown, Some(Shown::AKnownToken(_))),
@@ -187,6 +187,12 @@ fn callers_trace(
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The same of a header that means nothing when it was sent twice.
+fn alone<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let is_alone = headers.get_all(name).iter().nth(1).is_none();
+    text(headers, name).filter(|_| is_alone)
 }
 
 /// Tells the caller under which ids the request is known here.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderValue};
 use opentelemetry::trace::SpanContext;
 
 use super::{header, insert, parse, text};
@@ -99,10 +99,8 @@ impl RequestHead {
         let Some(headers) = headers else {
             return Self::default();
         };
-        let state = text(headers, header::TRACESTATE).unwrap_or_default();
         Self {
-            trace: text(headers, header::TRACEPARENT)
-                .and_then(|parent| propagation::parse(parent, state)),
+            trace: trace(headers),
             request_id: text(headers, header::REQUEST_ID)
                 .and_then(sane_request_id)
                 .map(Arc::from),
@@ -111,6 +109,18 @@ impl RequestHead {
             attempt: parse(headers, header::ATTEMPT).unwrap_or(1).max(1),
         }
     }
+}
+
+/// Reads the caller's span. Of two parents neither is, and a state that comes in pieces is one.
+fn trace(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut parents = headers.get_all(header::TRACEPARENT);
+    let parent = parents.next()?;
+    if parents.next().is_some() {
+        return None;
+    }
+    let states = headers.get_all(header::TRACESTATE);
+    let states: Vec<&str> = states.map(HeaderValue::as_str).collect();
+    propagation::parse(parent.as_str(), &states.join(","))
 }
 
 impl Default for RequestHead {

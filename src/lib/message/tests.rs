@@ -58,6 +58,18 @@ fn malformed_request_headers_count_as_absent() {
 }
 
 #[test]
+fn two_parents_are_none_and_a_state_in_pieces_is_one() {
+    let mut sent = headers(&[("traceparent", TRACEPARENT)]);
+    for piece in ["a=1", "", "b=2"] {
+        sent.append("tracestate", piece);
+    }
+    let whole = propagation::parse(TRACEPARENT, "a=1,b=2");
+    assert_eq!(whole, RequestHead::decode(Some(&sent)).trace);
+    sent.append("traceparent", TRACEPARENT);
+    assert_eq!(None, RequestHead::decode(Some(&sent)).trace);
+}
+
+#[test]
 fn a_callers_timeout_is_clamped() {
     let decoded = RequestHead::decode(Some(&headers(&[("timeout-ms", "86400000")])));
     assert_eq!(Some(request::MAX_TIMEOUT), decoded.time_left());

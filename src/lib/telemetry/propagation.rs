@@ -1,27 +1,33 @@
-//! W3C Trace Context: `traceparent` in and out, pure.
+//! W3C Trace Context: `traceparent` in and out, `tracestate` in, pure.
 //!
-//! The check is our own because the API's propagator takes what the standard forbids (short ids, a
-//! leading `+`): <https://www.w3.org/TR/trace-context/#traceparent-header>.
-
-use std::str::FromStr;
+//! The checks are our own because the API's propagator takes what the standard forbids (short ids, a
+//! leading `+`): <https://www.w3.org/TR/trace-context/#traceparent-header>. tests/conformance/trace_context.rs
+//! holds them against the cases of the W3C's own suite.
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// Reads a version 00 `traceparent`; anything else is nobody's trace.
+/// Length of a version 00 `traceparent`.
+const LENGTH: usize = 55;
+/// Most members of a `tracestate`.
+const MAX_MEMBERS: usize = 32;
+/// Longest key, and longest value, of a member.
+const MAX_TEXT: usize = 256;
+
+/// Reads a `traceparent`; one that is malformed is nobody's trace.
+///
+/// Of a later version that is read which version 00 has too, as the standard wants it.
 pub(crate) fn parse(traceparent: &str, tracestate: &str) -> Option<SpanContext> {
-    let bytes = traceparent.as_bytes();
-    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let dashes = [2, 35, 52];
-    let shaped = bytes.len() == 55
-        && bytes.starts_with(b"00")
-        && bytes.iter().enumerate().all(|(at, byte)| {
-            if dashes.contains(&at) {
-                *byte == b'-'
-            } else {
-                hex(byte)
-            }
-        });
-    if !shaped {
+    let (known, more) = traceparent.as_bytes().split_at_checked(LENGTH)?;
+    let shaped = known.iter().enumerate().all(|(at, byte)| match at {
+        2 | 35 | 52 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    });
+    let ends_well = match &known[..2] {
+        b"00" => more.is_empty(),
+        b"ff" => false,
+        _ => matches!(more, [] | [b'-', ..]),
+    };
+    if !(shaped && ends_well) {
         return None;
     }
     let context = SpanContext::new(
@@ -29,9 +35,43 @@ pub(crate) fn parse(traceparent: &str, tracestate: &str) -> Option<SpanContext> 
         SpanId::from_hex(&traceparent[36..52]).ok()?,
         TraceFlags::new(u8::from_str_radix(&traceparent[53..55], 16).ok()?) & TraceFlags::SAMPLED,
         true,
-        TraceState::from_str(tracestate).unwrap_or_default(),
+        state(tracestate).unwrap_or_default(),
     );
     context.is_valid().then_some(context)
+}
+
+/// Reads a `tracestate`; one that is malformed is none.
+///
+/// The API's reader cuts a list that is too long, and takes empty keys and values that nobody may write.
+fn state(tracestate: &str) -> Option<TraceState> {
+    let members = tracestate.split(',');
+    let members = members.map(|member| member.trim_matches([' ', '\t']));
+    let pairs = members
+        .filter(|member| !member.is_empty())
+        .map(|member| member.split_once('='))
+        .collect::<Option<Vec<_>>>()?;
+    let good = |&(key, value): &(&str, &str)| is_key(key) && is_value(value);
+    if pairs.len() > MAX_MEMBERS || !pairs.iter().all(good) {
+        return None;
+    }
+    // The API's type can't hold some keys with an `@` that are good; the others go on without them.
+    let held = pairs.into_iter();
+    let held = held.filter(|pair| TraceState::from_key_value([*pair]).is_ok());
+    TraceState::from_key_value(held).ok()
+}
+
+fn is_key(text: &str) -> bool {
+    let begins = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=MAX_TEXT).contains(&text.len())
+        && text.bytes().next().is_some_and(begins)
+        && text
+            .bytes()
+            .all(|byte| begins(byte) || b"_-*/@".contains(&byte))
+}
+
+fn is_value(text: &str) -> bool {
+    let printable = |byte| matches!(byte, b' '..=b'~') && byte != b'=';
+    (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(printable)
 }
 
 /// Writes the `traceparent` of a span; `None` where there is no trace.
@@ -70,7 +110,9 @@ mod tests {
             "00",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.more",
+            "0g-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
             "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -84,8 +126,53 @@ mod tests {
     }
 
     #[test]
+    fn of_a_later_version_what_is_known_is_read() {
+        let later = GOOD.replacen("00", "cc", 1);
+        for later in [format!("{later}-more-é"), format!("{later}-"), later] {
+            let context = parse(&later, "a=1").expect("well-formed as far as it is known");
+            assert_eq!(Some(GOOD), traceparent(&context).as_deref(), "{later}");
+            assert_eq!("a=1", context.trace_state().header());
+        }
+    }
+
+    #[track_caller]
+    fn check_state(expected: &str, tracestate: &str) {
+        let context = parse(GOOD, tracestate).expect("the parent is well-formed");
+        assert_eq!(expected, context.trace_state().header(), "{tracestate}");
+    }
+
+    #[test]
     fn a_malformed_tracestate_costs_only_itself() {
-        let context = parse(GOOD, "no equals sign").expect("the parent is well-formed");
-        assert_eq!("", context.trace_state().header());
+        for bad in [
+            "no equals sign",
+            "a=1,=2",
+            "a=1,b=",
+            "a=1,b==2",
+            "a=1,b=é",
+            "a=1,b=\u{7f}",
+            "a=1,b=x\ty",
+            "a=1,B=2",
+            "a=1,@b=2",
+            "a=1,b =2",
+        ] {
+            check_state("", bad);
+        }
+        let list = |members: usize| vec!["a=1"; members].join(",");
+        check_state(&list(32), &list(32));
+        check_state("", &list(33));
+        let long = "x".repeat(256);
+        check_state(&format!("{long}={long}"), &format!("{long}={long}"));
+        check_state("", &format!("a=1,{long}x=1"));
+        check_state("", &format!("a=1,b={long}x"));
+    }
+
+    #[test]
+    fn a_key_that_the_api_can_not_hold_costs_only_itself() {
+        check_state("a=1,b@c=2,d=3", "a=1,b@@c=2,b@c=2,d=3");
+    }
+
+    #[test]
+    fn blanks_round_a_member_are_not_of_it_and_empty_members_are_none() {
+        check_state("a= 1,b=2", ",\ta= 1 \t, ,b=2\t,");
     }
 }

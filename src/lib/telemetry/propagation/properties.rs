@@ -19,6 +19,7 @@ fn header() -> impl Strategy<Value = String> {
         one_off,
         "00-[0-9a-fA-F]{32}-[0-9a-fA-F]{16}-[0-9a-fA-F]{2}",
         "00-0{28}[0-9a-f]{4}-0{14}[0-3]{2}-0[0-3]",
+        "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}[-.]?[a-z-]{0,9}",
     ]
 }
 
@@ -31,8 +32,9 @@ proptest! {
             prop_assert!(context.is_valid() && context.is_remote());
             let written = traceparent(&context).expect("valid");
             prop_assert_eq!(&written, &written.to_ascii_lowercase());
-            // Of the flags only *sampled* is kept.
-            prop_assert_eq!(&written[..53], &parent[..53]);
+            // Of the flags only *sampled* is kept, and the version is ours.
+            prop_assert_eq!(&written[..3], "00-");
+            prop_assert_eq!(&written[3..53], &parent[3..53]);
             prop_assert_eq!(context.is_sampled(), written.ends_with("01"));
             let again = parse(&written, &context.trace_state().header());
             prop_assert_eq!(Some(context), again);
