@@ -25,6 +25,7 @@ mod discovery;
 mod mail_settings;
 mod nats_py;
 mod openapi;
+mod otel_py;
 mod otlp;
 mod smtp;
 mod trace_context;

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Stack, process};
+use crate::support::{Process, Stack, process};
 
 /// Name and requirements of an environment.
 type Wanted = (&'static str, &'static str);
@@ -34,10 +34,15 @@ pub(crate) fn tester() -> &'static Path {
 
 /// Runs one of the scripts against a stack's NATS and reads the JSON that it prints.
 pub(crate) async fn script(name: &str, stack: &Stack, arguments: &[&str]) -> Value {
-    let script = format!("{SCRIPTS}/{name}");
     let nats = stack.nats.as_ref().unwrap().url();
-    let mut all = vec![script.as_str(), &nats];
-    all.extend(arguments);
+    let all: Vec<&str> = [nats.as_str()].iter().chain(arguments).copied().collect();
+    script_at(name, stack, &all).await
+}
+
+/// The same of a script that needs no NATS.
+pub(crate) async fn script_at(name: &str, stack: &Stack, arguments: &[&str]) -> Value {
+    let script = path(name);
+    let all: Vec<&str> = [script.as_str()].iter().chain(arguments).copied().collect();
     let command = process::command(python(), stack.folder(), &all, &[]);
     let output = tokio::process::Command::from(command)
         .kill_on_drop(true)
@@ -47,6 +52,18 @@ pub(crate) async fn script(name: &str, stack: &Stack, arguments: &[&str]) -> Val
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {said}");
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Starts one of the scripts that serve for as long as the process is kept, and waits until it says that it is ready.
+pub(crate) async fn serving(name: &str, stack: &Stack) -> Process {
+    let nats = stack.nats.as_ref().unwrap().url();
+    let mut process = Process::start_program(python(), stack.folder(), &[&path(name), &nats], &[]);
+    process.says("is ready").await;
+    process
+}
+
+fn path(script: &str) -> String {
+    format!("{SCRIPTS}/{script}")
 }
 
 /// Runs some Python and returns the line that it prints.
