@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nats_serve::traces::Trace;
+use nats_serve::traces::{Span, Trace, Value as Attribute};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -84,6 +84,78 @@ async fn a_receiver_gets_the_whole_trace_by_grpc() {
 async fn a_receiver_gets_the_whole_trace_by_http() {
     let rotel = Rotel::start().await;
     receives_the_trace_that_the_files_have(&rotel, &rotel.http(), "http/protobuf").await;
+}
+
+/// What tools make of a span, one a line: its number, whose child it is, its kind and its status.
+fn hops(trace: &Trace) -> Vec<String> {
+    let spans: Vec<_> = trace.rows().map(|row| row.span).collect();
+    let number = |id| spans.iter().position(|span| Some(span.span_id) == id);
+    let parent = |span: &Span| match (span.parent_span_id, number(span.parent_span_id)) {
+        (None, _) => "of nobody".to_owned(),
+        (Some(_), Some(above)) => format!("of {}", above + 1),
+        (Some(id), None) => format!("of {id}, which is missing"),
+    };
+    let lines = spans.iter().enumerate().map(|(at, span)| {
+        let Span { kind, status, .. } = span;
+        format!("{} {}, {kind:?}, {status:?}", at + 1, parent(span))
+    });
+    lines.collect()
+}
+
+async fn sees_parents_kinds_and_status(rotel: &Rotel, endpoint: &str, protocol: &str) {
+    let mut stack = stack_that_sends(endpoint, protocol).await;
+    // Nobody's fault, and so no error: neither that it went well nor that there is no such user.
+    for (path, status) in [("/user/1", 200), ("/user/99", 404)] {
+        let reply = stack.get(path).await;
+        assert_eq!(status, i64::from(reply.status.as_u16()), "{}", reply.body);
+        let received = rotel.has(&stack.trace(&reply, 7).await).await;
+        let expected = [
+            "1 of nobody, Server, Unset",
+            "2 of 1, Internal, Unset",
+            "3 of 2, Internal, Unset",
+            "4 of 3, Client, Unset",
+            "5 of 4, Server, Unset",
+            "6 of 5, Client, Unset",
+            "7 of 6, Server, Unset",
+        ];
+        assert_eq!(expected.as_slice(), hops(&received), "{path}");
+        check_root(&received, status, None);
+    }
+    stack.leave("database-service").await;
+    let reply = stack.get("/user/1").await;
+    assert_eq!(503, reply.status.as_u16(), "{}", reply.body);
+    let received = rotel.has(&stack.trace(&reply, 6).await).await;
+    let expected = [
+        r#"1 of nobody, Server, Error("unavailable")"#,
+        r#"2 of 1, Internal, Error("unavailable")"#,
+        r#"3 of 2, Internal, Error("unavailable")"#,
+        r#"4 of 3, Client, Error("unavailable")"#,
+        r#"5 of 4, Server, Error("unavailable")"#,
+        r#"6 of 5, Client, Error("no_responders")"#,
+    ];
+    assert_eq!(expected.as_slice(), hops(&received));
+    check_root(&received, 503, Some("unavailable"));
+}
+
+/// Checks the attributes by which tools find the requests that failed.
+#[track_caller]
+fn check_root(trace: &Trace, status: i64, error: Option<&str>) {
+    let root = trace.rows().next().unwrap().span;
+    let of_http = root.attributes.get("http.response.status_code");
+    assert_eq!(Some(&Attribute::Int(status)), of_http);
+    assert_eq!(error, root.text("error.type"));
+}
+
+#[tokio::test]
+async fn a_receiver_sees_parents_kinds_and_status_by_grpc() {
+    let rotel = Rotel::start().await;
+    sees_parents_kinds_and_status(&rotel, &rotel.grpc(), "grpc").await;
+}
+
+#[tokio::test]
+async fn a_receiver_sees_parents_kinds_and_status_by_http() {
+    let rotel = Rotel::start().await;
+    sees_parents_kinds_and_status(&rotel, &rotel.http(), "http/protobuf").await;
 }
 
 /// The last spans are made while the processes leave, or just before.
