@@ -23,6 +23,7 @@ mod rotel;
 
 mod discovery;
 mod mail_settings;
+mod metrics;
 mod nats_py;
 mod openapi;
 mod otel_py;

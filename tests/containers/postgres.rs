@@ -309,9 +309,7 @@ async fn a_frozen_server_costs_each_request_its_deadline_at_most_and_heals() {
         .unwrap_err();
     assert!([Code::DeadlineExceeded, Code::Unavailable].contains(&failed.code()));
     let process = &database.stack.processes["database-1"];
-    let output = process.output();
-    let (_, health) = output.split_once("health and metrics at http://").unwrap();
-    let health = health.split(['"', ';']).next().unwrap().to_owned();
+    let health = process.admin();
     let ready = async || {
         let answer = reqwest::get(format!("http://{health}/readyz"))
             .await

@@ -16,11 +16,8 @@ use crate::support::{Process, Server, Stack, eventually, process};
 
 /// Where a process tells how it fares: in the log from its start.
 async fn admin(process: &mut Process) -> String {
-    let before = "health and metrics at http://";
-    process.says(before).await;
-    let output = process.output();
-    let (_, rest) = output.split_once(before).unwrap();
-    rest.split(['"', '\n', ' ']).next().unwrap().to_owned()
+    process.says("health and metrics at http://").await;
+    process.admin()
 }
 
 async fn get(admin: &str, path: &str) -> (u16, Value) {
@@ -257,10 +254,8 @@ async fn a_reader_that_has_gone_is_no_error() {
     let stack = Stack::start().await;
     assert_eq!(200, stack.get("/user/1").await.status);
     let mut variables = stack.nats_variables();
-    let output = stack.processes["gateway"].output();
-    let (_, admin) = output.split_once("health and metrics at http://").unwrap();
-    let admin = admin.split(['"', '\n', ' ']).next().unwrap();
-    variables.push(("ADMIN_ADDR", admin));
+    let admin = stack.admin("gateway");
+    variables.push(("ADMIN_ADDR", &admin));
     for arguments in [
         &["keys"][..],
         &["status"],

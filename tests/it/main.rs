@@ -22,6 +22,7 @@ mod hostile;
 mod keys;
 mod leaving;
 mod lost_events;
+mod metrics;
 mod permissions;
 mod problems;
 mod refusals;

@@ -408,9 +408,7 @@ async fn a_service_that_may_not_ask_at_gates_says_so_and_is_not_ready() {
     .await;
     let process = stack.processes.get_mut("notification-service").unwrap();
     process.says("NATS forbids publishing to gate.user.").await;
-    let output = process.output();
-    let (_, address) = output.split_once("health and metrics at http://").unwrap();
-    let address = address.split(['"', ';']).next().unwrap();
+    let address = process.admin();
     let ready = reqwest::get(format!("http://{address}/readyz"))
         .await
         .unwrap();
@@ -443,9 +441,7 @@ async fn a_gate_that_is_not_the_callers_is_not_asked_and_makes_nobody_unready() 
     process.says("a gate that is not its sender's").await;
     let output = process.output();
     assert!(!output.contains("NATS forbids"), "{output}");
-    let (_, address) = output.split_once("health and metrics at http://").unwrap();
-    let address = address.split(['"', ';']).next().unwrap();
-    let ready = reqwest::get(format!("http://{address}/readyz")).await;
+    let ready = reqwest::get(format!("http://{}/readyz", process.admin())).await;
     assert_eq!(200, ready.unwrap().status());
 }
 
@@ -489,9 +485,7 @@ async fn a_service_that_may_not_answer_its_callers_says_so_and_is_not_ready() {
     process
         .says("NATS forbids publishing to where it answers")
         .await;
-    let output = process.output();
-    let (_, address) = output.split_once("health and metrics at http://").unwrap();
-    let address = address.split(['"', ';']).next().unwrap();
+    let address = process.admin();
     let ready = reqwest::get(format!("http://{address}/readyz")).await;
     assert_eq!(503, ready.unwrap().status());
 }

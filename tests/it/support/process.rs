@@ -84,6 +84,14 @@ impl Process {
         }
     }
 
+    /// Where a service tells how it fares, which it says at its start.
+    pub(crate) fn admin(&self) -> String {
+        let output = self.output();
+        let said = output.split_once("health and metrics at http://");
+        let (_, rest) = said.expect("it has said so");
+        rest.split(['"', '\n', ' ', ';']).next().unwrap().to_owned()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();

@@ -136,6 +136,19 @@ impl Stack {
             .collect()
     }
 
+    /// Where a process answers `/readyz` and `/metrics`: `127.0.0.1:9000`.
+    pub(crate) fn admin(&self, name: &str) -> String {
+        self.processes[name].admin()
+    }
+
+    /// What a process answers to who reads its metrics.
+    pub(crate) async fn metrics(&self, name: &str) -> String {
+        let url = format!("http://{}/metrics", self.admin(name));
+        let answer = self.client.get(url).send().await.unwrap();
+        assert_eq!(200, answer.status());
+        answer.text().await.unwrap()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
