@@ -39,7 +39,7 @@ const AFTER_HELP: &str = "\
 OpenTelemetry's variables hold as it defines them: OTEL_EXPORTER_OTLP_ENDPOINT turns OTLP export on
 (OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, the default, or grpc); OTEL_EXPORTER_OTLP_HEADERS, _TIMEOUT (ms),
 _COMPRESSION and their _TRACES_ forms; OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED, OTEL_TRACES_SAMPLER(_ARG),
-OTEL_RESOURCE_ATTRIBUTES. NO_COLOR and COLUMNS shape what `trace` prints.";
+OTEL_RESOURCE_ATTRIBUTES. NO_COLOR and COLUMNS shape what `up` and `trace` print.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -31,6 +31,7 @@ mod requests;
 mod runtime;
 mod scaling;
 mod start_order;
+mod status_line;
 mod stores;
 mod telemetry;
 mod tokens;

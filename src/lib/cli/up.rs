@@ -1,11 +1,16 @@
 //! `nats-serve up`: the whole system on one machine, each service a process of its own.
 
 mod child;
+mod durations;
+mod figures;
 mod lines;
 mod nats;
 mod places;
+mod redraw;
+mod replicas;
 mod screen;
 mod spec;
+mod status_line;
 mod team;
 
 use std::time::Duration;
@@ -54,6 +59,8 @@ pub(super) struct Args {
     database: config::Database,
     #[command(flatten)]
     mail: config::Mail,
+    #[command(flatten)]
+    terminal: config::Terminal,
     /// What was given by flag, as the variables that the children read.
     #[arg(skip)]
     pub(super) handed_on: Vec<(String, String)>,
@@ -70,9 +77,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("signals can't be handled")?;
         let mut team = Team::new(shutdown.clone());
-        let mut screen = Screen::new(args.common.telemetry.filter_is_set())
+        let all = args.common.telemetry.filter_is_set();
+        let mut screen = Screen::new(all, &args.terminal, team.replicas())
             .context("the thread that prints can't be started")?;
         let result = watch(args, &mut team, &mut screen, &shutdown).await;
+        screen.end_status();
         if shutdown.is_requested() {
             screen
                 .say("stopping; requests under way are finished first, Ctrl-C again stops at once");

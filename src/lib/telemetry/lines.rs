@@ -19,9 +19,36 @@ const QUEUE: usize = 4096;
 /// Longest wait for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-enum Command {
+/// What the thread that owns the output is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Write a line, which has its newline.
     Write(Vec<u8>),
+    /// Answer when all that came before is written.
     Flush(SyncSender<()>),
+}
+
+/// The queue's other end.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    queue: Receiver<Command>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Commands {
+    /// Waits so long for the next one.
+    #[cfg(feature = "app")]
+    pub(crate) fn next_within(
+        &self,
+        wait: Duration,
+    ) -> Result<Command, std::sync::mpsc::RecvTimeoutError> {
+        self.queue.recv_timeout(wait)
+    }
+
+    /// Returns how many lines were dropped since this was asked last.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.swap(0, Relaxed)
+    }
 }
 
 /// Takes whole lines and never waits; clones share the queue. The thread ends with the last of them.
@@ -39,13 +66,24 @@ impl Lines {
         output: impl Write + Send + 'static,
         note: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let (queue, commands) = sync_channel(QUEUE);
+        Self::start_with(move |commands| write(output, commands, note))
+    }
+
+    /// Starts the thread that owns the output with an owner that writes in a way of its own.
+    pub(crate) fn start_with(owner: impl FnOnce(&Commands) + Send + 'static) -> io::Result<Self> {
+        let (sender, queue) = sync_channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
-        let missing = Arc::clone(&dropped);
+        let commands = Commands {
+            queue,
+            dropped: Arc::clone(&dropped),
+        };
         thread::Builder::new()
             .name("nats-serve-lines".to_owned())
-            .spawn(move || write(output, &commands, &missing, note))?;
-        Ok(Self { queue, dropped })
+            .spawn(move || owner(&commands))?;
+        Ok(Self {
+            queue: sender,
+            dropped,
+        })
     }
 
     /// Queues a line, its newline included.
@@ -65,13 +103,8 @@ impl Lines {
 }
 
 /// A reader that has gone is no reason to stop: its lines are lost, and nothing else.
-fn write(
-    mut output: impl Write,
-    commands: &Receiver<Command>,
-    dropped: &AtomicU64,
-    note: impl Fn(u64) -> String,
-) {
-    while let Ok(command) = commands.recv() {
+fn write(mut output: impl Write, commands: &Commands, note: impl Fn(u64) -> String) {
+    while let Ok(command) = commands.queue.recv() {
         match command {
             Command::Write(line) => {
                 let _ = output.write_all(&line);
@@ -80,7 +113,7 @@ fn write(
                 let _ = done.send(());
             }
         }
-        let missing = dropped.swap(0, Relaxed);
+        let missing = commands.dropped();
         if missing > 0 {
             let _ = writeln!(output, "{}", note(missing));
         }

@@ -1,6 +1,9 @@
 //! What the terminal can show.
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
+use rustix::{process::getpgrp, termios};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Terminal {
@@ -14,12 +17,32 @@ pub(crate) struct Terminal {
     lc_ctype: Option<String>,
     #[arg(long, env = "LANG", hide = true)]
     lang: Option<String>,
+    #[arg(long, env = "TERM", hide = true)]
+    term: Option<String>,
 }
 
 impl Terminal {
-    /// Returns the width, where it is known: what is no number is no width.
+    /// Returns the width as it is now, where it is known: as it was set, if to a number, or else as the
+    /// terminal has it.
     pub(crate) fn columns(&self) -> Option<usize> {
-        self.columns.as_ref()?.parse().ok()
+        let set = self.columns.as_ref().and_then(|set| set.parse().ok());
+        set.or_else(|| {
+            let size = termios::tcgetwinsize(io::stdout()).ok()?;
+            // Nobody has told this terminal its size.
+            (size.ws_col > 0).then_some(usize::from(size.ws_col))
+        })
+    }
+
+    /// Tells whether what was written to standard output can be written over.
+    pub(crate) fn can_redraw(&self) -> bool {
+        let term = self.term.as_deref();
+        io::stdout().is_terminal() && term.is_some_and(|term| term != "dumb")
+    }
+
+    /// Tells whether the terminal is ours now. In the background (`&`, Ctrl-Z and `bg`) it is somebody else's;
+    /// where nobody can say whose it is, it is ours.
+    pub(crate) fn is_ours() -> bool {
+        termios::tcgetpgrp(io::stdout()).map_or(true, |foreground| foreground == getpgrp())
     }
 
     /// Any value but an empty one forbids colour: <https://no-color.org>.

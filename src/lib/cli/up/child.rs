@@ -1,6 +1,6 @@
 //! One child: started, read, restarted when it dies, stopped when told.
 
-use std::{collections::VecDeque, pin::pin, process::Stdio, time::Duration};
+use std::{collections::VecDeque, pin::pin, process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -10,7 +10,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{lines::Line, spec::Spec};
+use super::{
+    lines::Line,
+    replicas::{Counted, Replicas},
+    spec::Spec,
+};
 use crate::{Shutdown, app::process::Ready};
 
 /// Time for a child to leave beyond the grace that it gives its requests: flushing spans and the like.
@@ -56,13 +60,18 @@ struct Death {
 }
 
 /// Keeps a child running until it is told to stop.
-pub(super) async fn keep(spec: Spec, stop: Shutdown, reports: mpsc::Sender<Report>) {
+pub(super) async fn keep(
+    spec: Spec,
+    stop: Shutdown,
+    reports: mpsc::Sender<Report>,
+    replicas: Arc<Replicas>,
+) {
     let name = spec.name;
     let mut backoff = FIRST_BACKOFF;
     let mut ever_ready = false;
     loop {
         let started = Instant::now();
-        let End::Died(death) = live(&spec, &stop, &reports).await else {
+        let End::Died(death) = live(&spec, &stop, &reports, &replicas).await else {
             return;
         };
         ever_ready |= death.was_ready;
@@ -93,7 +102,12 @@ pub(super) async fn keep(spec: Spec, stop: Shutdown, reports: mpsc::Sender<Repor
 }
 
 /// One life, from start to end.
-async fn live(spec: &Spec, stop: &Shutdown, reports: &mpsc::Sender<Report>) -> End {
+async fn live(
+    spec: &Spec,
+    stop: &Shutdown,
+    reports: &mpsc::Sender<Report>,
+    replicas: &Arc<Replicas>,
+) -> End {
     let mut command = spec.command();
     command
         .stdin(Stdio::piped())
@@ -113,6 +127,8 @@ async fn live(spec: &Spec, stop: &Shutdown, reports: &mpsc::Sender<Report>) -> E
     let mut heard = Heard {
         // A server is ready when its port answers, which is seen elsewhere.
         was_ready: !spec.is_service,
+        replicas,
+        counted: None,
         last_words: VecDeque::new(),
     };
     let mut stopping = false;
@@ -163,12 +179,15 @@ fn ask_to_leave(spec: &Spec, child: &mut Child) {
 }
 
 /// What a child has said.
-struct Heard {
+struct Heard<'a> {
     was_ready: bool,
+    replicas: &'a Arc<Replicas>,
+    /// While it is ready.
+    counted: Option<Counted>,
     last_words: VecDeque<String>,
 }
 
-impl Heard {
+impl Heard<'_> {
     /// Passes on what the child says until both its pipes are closed.
     async fn listen(
         &mut self,
@@ -184,6 +203,7 @@ impl Heard {
                 Some(line) = next(&mut out) => {
                     if let Ok(ready) = serde_json::from_str(&line) {
                         self.was_ready = true;
+                        self.counted.get_or_insert_with(|| Counted::new(self.replicas));
                         let _ = reports.send(Report::Ready(name, ready)).await;
                     }
                 }

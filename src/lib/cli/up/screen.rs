@@ -1,27 +1,45 @@
-//! What `up` prints: the banner once, then a line a request, and what needs attention.
+//! What `up` prints: the banner once, then a line a request, and what needs attention; on a terminal a status
+//! line below them.
 //!
 //! Nothing here waits for whoever reads it; the children's requests would wait as well.
 
-use std::{io, net::SocketAddr};
+use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 
-use super::{Args, child::Report, lines::Line, nats::Nats, places::Places};
-use crate::{cli::keys, client::without_credentials, telemetry::lines::Lines};
+use super::{
+    Args, child::Report, lines::Line, nats::Nats, places::Places, redraw::Redraw,
+    replicas::Replicas, status_line::StatusLine,
+};
+use crate::{
+    app::config::Terminal, cli::keys, client::without_credentials, telemetry::lines::Lines,
+};
 
 /// Standard output, for people.
 #[derive(Debug)]
 pub(super) struct Screen {
     lines: Lines,
+    status: Option<Arc<StatusLine>>,
     /// Show each line of the log, not only what needs attention.
     all: bool,
     gateway: Option<SocketAddr>,
 }
 
 impl Screen {
-    pub(super) fn new(all: bool) -> io::Result<Self> {
+    pub(super) fn new(all: bool, terminal: &Terminal, replicas: Arc<Replicas>) -> io::Result<Self> {
+        let status = terminal
+            .can_redraw()
+            .then(|| Arc::new(StatusLine::new(terminal.clone(), replicas)));
+        let lines = match status.clone() {
+            Some(status) => {
+                // Without the buffer of `stdout`, which writes a line at a time.
+                let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                let redraw = Redraw::new(output, move || status.text());
+                Lines::start_with(|commands| redraw.run(commands, note))?
+            }
+            None => Lines::start(io::stdout(), note)?,
+        };
         Ok(Self {
-            lines: Lines::start(io::stdout(), |dropped| {
-                format!("({dropped} lines are missing here: nobody read them in time)")
-            })?,
+            lines,
+            status,
             all,
             gateway: None,
         })
@@ -30,6 +48,13 @@ impl Screen {
     /// Prints a line of our own.
     pub(super) fn say(&self, text: &str) {
         self.print(format!("{text}\n"));
+    }
+
+    /// Takes the status line away; from here there are lines only.
+    pub(super) fn end_status(&self) {
+        if let Some(status) = &self.status {
+            status.end();
+        }
     }
 
     /// Prints how to use the system. Fits on one screen.
@@ -101,8 +126,28 @@ Ctrl-C stops everything. From here one line a request.
             }
             Report::Ready(_, ready) => self.moved(ready.http),
         };
+        self.count(report);
         if let Some(text) = text {
             self.say(&printable(&text));
+        }
+    }
+
+    /// Counts a request for the status line.
+    fn count(&self, report: &Report) {
+        let Report::Line(_, line) = report else {
+            return;
+        };
+        if let (
+            Some(counting),
+            Line::Request {
+                status,
+                milliseconds,
+                ..
+            },
+        ) = (&self.status, line)
+        {
+            let took = Duration::try_from_secs_f64(milliseconds / 1_000.0);
+            counting.record(*status, took.unwrap_or_default());
         }
     }
 
@@ -143,8 +188,13 @@ Ctrl-C stops everything. From here one line a request.
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        self.end_status();
         self.lines.flush();
     }
+}
+
+fn note(dropped: u64) -> String {
+    format!("({dropped} lines are missing here: nobody read them in time)")
 }
 
 /// Paths come from strangers, and a terminal obeys control characters.

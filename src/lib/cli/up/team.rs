@@ -1,11 +1,12 @@
 //! All children: started in one order, stopped in the other.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{
     child::{self, Report},
+    replicas::Replicas,
     screen::Screen,
     spec::Spec,
 };
@@ -21,6 +22,7 @@ pub(super) struct Team {
     members: Vec<(&'static str, Shutdown, JoinHandle<()>)>,
     reports: mpsc::Receiver<Report>,
     reporting: mpsc::Sender<Report>,
+    replicas: Arc<Replicas>,
     /// Requested by the user, so that what stops now is no accident.
     stopping: Shutdown,
 }
@@ -32,15 +34,24 @@ impl Team {
             members: Vec::new(),
             reports,
             reporting,
+            replicas: Arc::default(),
             stopping,
         }
+    }
+
+    pub(super) fn replicas(&self) -> Arc<Replicas> {
+        Arc::clone(&self.replicas)
     }
 
     /// Starts a child and keeps it running.
     pub(super) fn start(&mut self, spec: Spec) {
         let stop = Shutdown::new();
         let name = spec.name;
-        let keeping = child::keep(spec, stop.clone(), self.reporting.clone());
+        if spec.is_service {
+            self.replicas.want_one_more();
+        }
+        let (reporting, replicas) = (self.reporting.clone(), self.replicas());
+        let keeping = child::keep(spec, stop.clone(), reporting, replicas);
         self.members.push((name, stop, tokio::spawn(keeping)));
     }
 
