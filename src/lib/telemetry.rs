@@ -5,6 +5,7 @@
 
 mod attach;
 pub(crate) mod counters;
+mod detail;
 mod files;
 pub(crate) mod lines;
 mod logs;
@@ -93,7 +94,8 @@ pub enum Detail {
     /// The hops, and what happened on them as events.
     #[default]
     Hops,
-    /// What is bookkeeping, too: [`unrecorded()`] work is recorded.
+    /// What is below the hops, too, each statement and each step of a mail, and what is bookkeeping:
+    /// [`unrecorded()`] work is recorded.
     Full,
 }
 
@@ -144,7 +146,7 @@ pub enum Error {
 /// Returns an error when the filter or the OTLP variables are wrong, or when it was called before.
 pub fn init(instance: &Instance, config: &Config) -> Result<Guard, Error> {
     let filter = log_filter(config.log_filter.as_deref())?;
-    unrecorded::configure(config.detail);
+    detail::configure(config.detail);
     let logs =
         Lines::start(std::io::stderr(), logs::note_of_loss(instance)).map_err(Error::Thread)?;
     let provider = if config.enabled {

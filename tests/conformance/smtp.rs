@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nats_serve::traces::{Row, Trace};
 use serde_json::{Value, json};
 
 use crate::{
@@ -209,6 +210,49 @@ async fn outbox(stack: &Stack, arguments: &[&str]) -> Value {
             .then_some(list)
     })
     .await
+}
+
+/// The names of steps, with the class of what failed, and where they went.
+fn steps(trace: &Trace) -> Vec<(String, Option<String>, String)> {
+    let of_smtp = |row: &Row<'_>| row.span.text("network.protocol.name") == Some("smtp");
+    let told = |row: Row<'_>| {
+        let text = |key: &str| row.span.text(key).map(str::to_owned);
+        let port = row.span.attributes["server.port"].to_string();
+        let place = format!("{}:{port}", text("server.address").unwrap_or_default());
+        (row.span.name.clone(), text("error.type"), place)
+    };
+    trace.rows().filter(of_smtp).map(told).collect()
+}
+
+#[tokio::test]
+async fn with_full_detail_a_trace_tells_of_the_mail_and_names_nobody() {
+    let mails = Mails::start(&[]).await;
+    let place = format!("127.0.0.1:{}", mails.port);
+    let full = [("TRACING_DETAIL", "full")];
+    let stack = stack(&format!("smtp://{place}"), &full).await;
+    for (email, failed) in [
+        ("zoe@example.com", None),
+        ("refused@example.com", Some("550")),
+    ] {
+        let reply = stack.register("Quirinus Canary", email).await;
+        assert_eq!(201, reply.status, "{}", reply.body);
+        let trace = eventually("the steps of a mail", async || {
+            let trace = stack.trace(&reply, 9).await;
+            (steps(&trace).len() == 2).then_some(trace)
+        })
+        .await;
+        let step = |name: &str, failed: Option<&str>| {
+            (name.to_owned(), failed.map(str::to_owned), place.clone())
+        };
+        let expected = [step("smtp connect", None), step("smtp send", failed)];
+        assert_eq!(expected, *steps(&trace), "{email}");
+    }
+    for file in fs::read_dir(stack.spans()).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for canary in ["Quirinus", "@example.com", "Welcome", "unknown"] {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
+    }
 }
 
 #[tokio::test]

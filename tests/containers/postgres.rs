@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nats_serve::Code;
+use nats_serve::{Code, traces::Trace};
 use testcontainers::{
     ContainerAsync, ContainerRequest, GenericImage, ImageExt,
     core::{ExecCommand, Mount, WaitFor, ports::IntoContainerPort},
@@ -13,7 +13,7 @@ use crate::{
     engine::docker,
     images::{self, POSTGRES},
     support::{
-        PATIENCE, Process, eventually, process,
+        PATIENCE, Process, Stack, eventually, process,
         store::{Database, holds_the_contract, kept::removes_what_is_past_its_time},
     },
 };
@@ -117,6 +117,86 @@ impl Server {
 async fn postgres_holds_the_contract_of_stores() {
     let mut server = Server::start().await;
     holds_the_contract(async || server.fresh().await).await;
+}
+
+#[tokio::test]
+async fn with_full_detail_a_trace_tells_of_the_statements_and_of_no_value() {
+    let mut server = Server::start().await;
+    let settings = server.fresh().await;
+    let mut all = vec![("TRACING_DETAIL", "full")];
+    all.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+    let stack = Stack::with(&all).await;
+    let read = stack.trace(&stack.get("/user/1").await, 9).await;
+    let below = |trace: &Trace, parents: usize| -> Vec<String> {
+        let steps = trace.rows().filter(|row| row.depth > parents);
+        let steps = steps.filter(|row| row.span.text("db.system.name") == Some("postgresql"));
+        steps.map(|row| row.span.name.clone()).collect()
+    };
+    assert_eq!(["take connection", "SELECT users"], *below(&read, 6));
+    assert!(read.is_complete(), "{:?}", read.gaps());
+    let select = read.rows().last().unwrap().span;
+    let text = |name: &str| select.text(name).unwrap_or_default().to_owned();
+    assert_eq!("test1", text("db.namespace"));
+    assert_eq!("127.0.0.1", text("server.address"));
+    assert_eq!(
+        server.port.to_string(),
+        select.attributes["server.port"].to_string()
+    );
+    assert!(text("db.query.text").ends_with("FROM users WHERE id = $1"));
+
+    let email = "quirinus@canary.example";
+    let registered = stack.register("Quirinus", email).await;
+    assert_eq!(201, registered.status, "{}", registered.body);
+    let stored = stack.trace(&registered, 19).await;
+    let insert = "INSERT users INSERT registrations INSERT outbox";
+    let mut names = below(&stored, 0);
+    names.sort();
+    let connection = "take connection";
+    let note = "UPDATE outbox";
+    assert_eq!(
+        [insert, note, note, connection, connection, connection],
+        *names
+    );
+
+    // Another transaction is about to store the same address.
+    let holding = server.query(
+        "test1",
+        "BEGIN; INSERT INTO users (name, email, email_normalised) VALUES ('E', 'e@x', 'eve@canary.example'); \
+         SELECT pg_sleep(3); ROLLBACK",
+    );
+    let asking = async {
+        eventually("a lock", async || {
+            let locks = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'RowExclusiveLock'";
+            let found = server.query("test1", locks).await.ok()?;
+            (found.trim() != "0").then_some(())
+        })
+        .await;
+        let reply = stack.register("Eve", "eve@canary.example").await;
+        eventually("the statement that failed", async || {
+            let trace = stack.trace(&reply, 7).await;
+            let mut rows = trace.rows();
+            let failed = rows.find(|row| row.span.name == insert && row.span.is_error())?;
+            let kind = failed.span.text("error.type").map(str::to_owned);
+            Some((
+                kind,
+                failed
+                    .span
+                    .text("db.response.status_code")
+                    .map(str::to_owned),
+            ))
+        })
+        .await
+    };
+    let (held, failed) = tokio::join!(holding, asking);
+    held.unwrap();
+    let code = Some("55P03".to_owned());
+    assert_eq!((code.clone(), code), failed);
+    for file in std::fs::read_dir(stack.spans()).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for canary in ["canary", "Quirinus", "hunter2"] {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
+    }
 }
 
 #[tokio::test]

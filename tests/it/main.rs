@@ -12,6 +12,7 @@ mod application;
 mod attempts;
 mod blocked;
 mod crowds;
+mod detail;
 mod docs;
 mod edge;
 mod example;

@@ -45,13 +45,13 @@ async fn requests_and_calls_are_timed_by_what_they_were_and_name_a_trace() {
     check(&gateway, &http("/user/{user_id}", 200), 2.0);
     check(&gateway, &http("/user/{user_id}", 404), 1.0);
     for (status, count) in [("ok", 2.0), ("not_found", 1.0)] {
-        let labels = format!("rpc_method=\"user/get_user\",rpc_status_code=\"{status}\"");
+        let labels = format!("rpc_method=\"user/get_user_profile\",rpc_status_code=\"{status}\"");
         let called = format!("rpc_client_call_duration_seconds_count{{{labels},error_type=\"\"}}");
         check(&gateway, &called, count);
         let handled = format!("rpc_server_call_duration_seconds_count{{{labels}}}");
         check(&stack.metrics("user-service").await, &handled, count);
     }
-    let answered = "nats_serve_attempts_total{rpc_method=\"user/get_user\",outcome=\"answered\"}";
+    let answered = "nats_serve_attempts_total{rpc_method=\"user/get_user_profile\",outcome=\"answered\"}";
     check(&gateway, answered, 3.0);
     // A bucket names the trace of one that fell into it.
     let ids: Vec<&str> = gateway
@@ -137,8 +137,8 @@ async fn what_goes_wrong_is_counted_where_it_does() {
 #[tokio::test]
 async fn load_is_shown_while_it_is_there_and_what_was_refused_stays() {
     let limits = [
-        ("MAX_ONGOING", "1"),
-        ("MAX_QUEUED", "0"),
+        ("MAX_ONGOING_REQUESTS", "1"),
+        ("MAX_QUEUED_REQUESTS", "0"),
         ("SIMULATED_LATENCY", "on"),
     ];
     let stack = Stack::with(&limits).await;

@@ -328,18 +328,3 @@ async fn another_teams_subscriber_hears_of_each_new_user_once() {
     let more = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     assert!(more.is_err(), "{more:?}");
 }
-
-#[tokio::test]
-async fn with_full_detail_the_note_of_a_mail_is_in_the_tree() {
-    let stack = Stack::with(&[("TRACING_DETAIL", "full")]).await;
-    let registered = register_with(&stack, "k1", DAVID).await;
-    let trace = stack.trace(&registered, 11).await;
-    let methods: Vec<_> = trace
-        .rows()
-        .filter_map(|row| row.span.text("rpc.method").map(str::to_owned))
-        .collect();
-    let notes = methods
-        .iter()
-        .filter(|name| *name == "database/settle_mail");
-    assert_eq!(2, notes.count(), "{methods:?}");
-}

@@ -5,6 +5,7 @@ mod outbox;
 mod postgres;
 mod relay;
 mod sqlite;
+mod statement;
 mod store;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Every span and attribute name that the runtime writes, in one place.
 //!
-//! Ray Serve's names first, then OpenTelemetry's semantic conventions (HTTP stable, RPC release
+//! Ray Serve's names first, then OpenTelemetry's semantic conventions (HTTP and database stable, RPC release
 //! candidate, messaging in development: <https://opentelemetry.io/docs/specs/semconv/>).
 
 /// The root: one HTTP request at the edge.
@@ -37,6 +37,19 @@ pub(crate) const SERVER_ADDRESS: &str = "server.address";
 pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 pub(crate) const URL_PATH: &str = "url.path";
+
+/// Of the steps below the hops.
+#[cfg(feature = "app")]
+pub(crate) mod steps {
+    pub(crate) const DB_COLLECTION_NAME: &str = "db.collection.name";
+    pub(crate) const DB_NAMESPACE: &str = "db.namespace";
+    pub(crate) const DB_OPERATION_NAME: &str = "db.operation.name";
+    pub(crate) const DB_QUERY_SUMMARY: &str = "db.query.summary";
+    pub(crate) const DB_QUERY_TEXT: &str = "db.query.text";
+    pub(crate) const DB_RESPONSE_STATUS_CODE: &str = "db.response.status_code";
+    pub(crate) const DB_SYSTEM_NAME: &str = "db.system.name";
+    pub(crate) const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+}
 
 /// Value of `rpc.system.name` and `messaging.system`.
 pub(crate) const NATS: &str = "nats";

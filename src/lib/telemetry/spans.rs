@@ -6,6 +6,8 @@
 
 #[cfg(feature = "http")]
 mod edge;
+#[cfg(feature = "app")]
+mod step;
 
 use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
@@ -18,6 +20,8 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 #[cfg(feature = "http")]
 pub(crate) use edge::{Edge, edge_inner, end_http, root, waited};
+#[cfg(feature = "app")]
+pub(crate) use step::{Failed, Step, What, parent_of_steps};
 
 use super::names;
 use crate::{Status, client::Unanswered, operation::Names};
@@ -48,7 +52,7 @@ fn attribute(name: &'static str, value: impl Into<Value>) -> KeyValue {
 }
 
 fn start(
-    name: &'static str,
+    name: impl Into<Cow<'static, str>>,
     kind: SpanKind,
     attributes: Vec<KeyValue>,
     parent: &Context,
@@ -187,11 +191,10 @@ fn end_hop(span: &Context, failed: Option<&Status>, kind: Option<&'static str>) 
     span.end();
 }
 
-fn fail(span: &opentelemetry::trace::SpanRef<'_>, kind: &'static str) {
-    span.set_attribute(attribute(names::ERROR_TYPE, kind));
-    span.set_status(SpanStatus::Error {
-        description: Cow::Borrowed(kind),
-    });
+fn fail(span: &opentelemetry::trace::SpanRef<'_>, kind: impl Into<Cow<'static, str>>) {
+    let kind = kind.into();
+    span.set_attribute(attribute(names::ERROR_TYPE, kind.clone()));
+    span.set_status(SpanStatus::Error { description: kind });
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -1,29 +1,20 @@
 //! Work that a trace does not tell of.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use opentelemetry::{
     Context,
     context::FutureExt,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 
-use super::Detail;
-
-/// Whether it is recorded after all.
-static IS_RECORDED: AtomicBool = AtomicBool::new(false);
-
-pub(super) fn configure(detail: Detail) {
-    IS_RECORDED.store(detail == Detail::Full, Relaxed);
-}
+use super::detail;
 
 /// Runs a future whose calls make no spans, in this process and in those that it calls: bookkeeping that would
 /// bury a trace. Log lines keep the trace's id, calls the deadline.
 ///
 /// It says *not sampled* to whoever asks the parent (`traceparent` with flags `00`), as every sampler does that
-/// respects its parent; OpenTelemetry's `always_on` does not. With [`Detail::Full`] it does nothing.
+/// respects its parent; OpenTelemetry's `always_on` does not. With [`Detail::Full`](super::Detail::Full) it does nothing.
 pub async fn unrecorded<F: Future>(future: F) -> F::Output {
-    if IS_RECORDED.load(Relaxed) {
+    if detail::is_full() {
         return future.await;
     }
     let current = Context::current();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::telemetry::names::PROXY_HTTP_REQUEST;
+use crate::telemetry::names::{PROXY_HTTP_REQUEST, PROXY_ROUTE_TO_REPLICA};
 
 use super::{SpanId, TraceId};
 
@@ -69,6 +69,18 @@ impl Span {
             Value::String(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Tells whether it is the caller's side of a call, whose other side is recorded as well; of a database or a
+    /// mail server nobody records it.
+    pub(super) fn is_call(&self) -> bool {
+        self.kind == Kind::Client && self.name == PROXY_ROUTE_TO_REPLICA
+    }
+
+    /// Tells whether it began when another one of the same process, and so of the same clock, was over.
+    pub(super) fn is_after(&self, other: &Self) -> bool {
+        (&self.service, &self.instance) == (&other.service, &other.instance)
+            && self.start > other.end
     }
 
     /// Tells whether it failed.

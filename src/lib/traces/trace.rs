@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{
-    Kind, Span, TraceId,
+    Span, TraceId,
     tree::{Placed, place},
 };
 
@@ -127,7 +127,7 @@ impl Trace {
             roots: self.roots().count(),
             missing_parents: count(|one| one.missing_parent),
             one_sided_calls: count(|one| {
-                one.span.kind == Kind::Client && one.children == 0 && !one.span.is_error()
+                one.span.is_call() && one.children == 0 && !one.span.is_error()
             }),
         }
     }

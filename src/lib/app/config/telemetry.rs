@@ -50,7 +50,8 @@ pub(crate) struct Telemetry {
     /// Share of new traces that is recorded, 0 to 1. Set, it wins over OTEL_TRACES_SAMPLER [default: 1].
     #[arg(long, env = "TRACING_SAMPLING_RATIO", value_name = "RATIO", value_parser = ratio)]
     tracing_sampling_ratio: Option<f64>,
-    /// How much of a request its trace tells: the hops, or also what is noted after the answer.
+    /// How much of a request its trace tells: the hops, or also each SQL statement, without its values, the steps of a
+    /// mail, and what is noted after the answer.
     #[arg(
         long,
         env = "TRACING_DETAIL",

@@ -29,7 +29,10 @@ use tokio::{
 };
 use url::Url;
 
-use super::store::{NewUser, Settled, Store, Stored, Taken, number};
+use super::{
+    statement::{self, Place, failed, statement},
+    store::{NewUser, Settled, Store, Stored, Taken, number},
+};
 use crate::{
     Health, Status,
     app::api::{
@@ -63,6 +66,8 @@ const SERVER_TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout =
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+type Connection<'a> = statement::Connection<'a, sqlx::Postgres>;
+
 /// Reads and writes users; clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) struct Postgres {
@@ -73,6 +78,7 @@ pub(super) struct Postgres {
     lent: Arc<AtomicUsize>,
     /// Until when the server counts as away.
     away: Arc<Mutex<Option<Instant>>>,
+    place: Place,
 }
 
 impl Postgres {
@@ -90,6 +96,8 @@ impl Postgres {
             .application_name("nats-serve database-service")
             // Statements in the log would have nothing but their texts, which are in this file.
             .disable_statement_logging();
+        let place = Place::new("postgresql", options.get_database().map(str::to_owned));
+        let place = place.at(options.get_host().to_owned(), options.get_port());
         let mut pause = FIRST_PAUSE;
         let waiting = Pace::default();
         while let Err(error) = migrate(&options).await {
@@ -126,6 +134,7 @@ impl Postgres {
             places: Arc::new(Semaphore::new(max_connections as usize)),
             lent: Arc::default(),
             away: Arc::default(),
+            place,
         };
         // The first request shall find a connection.
         let looked = timeout(CONNECT_TIMEOUT, store.look()).await;
@@ -144,6 +153,11 @@ impl Postgres {
     }
 
     async fn borrow(&self) -> Result<Borrowed, sqlx::Error> {
+        let connecting = self.place.connecting();
+        connecting.around(self.free(), failed).await
+    }
+
+    async fn free(&self) -> Result<Borrowed, sqlx::Error> {
         if self.is_away() {
             return Err(sqlx::Error::PoolTimedOut);
         }
@@ -181,13 +195,13 @@ impl Postgres {
     async fn row_of(&self, id: i64) -> Result<Option<UserRecord>, sqlx::Error> {
         let mut borrowed = self.borrow().await?;
         // The text is that of SQLite's rows.
-        let row = sqlx::query(
+        let row = statement(
             r#"SELECT id, name, email, theme, notifications,
                    to_char(last_login AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_login
                FROM users WHERE id = $1"#,
         )
         .bind(id)
-        .fetch_optional(&mut *borrowed.connection)
+        .fetch_optional(&mut Connection::new(&mut borrowed.connection, &self.place))
         .await;
         borrowed.answered();
         row?.as_ref().map(record).transpose()
@@ -196,10 +210,10 @@ impl Postgres {
     /// Does something on a connection that nobody else has meanwhile.
     async fn with<T>(
         &self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut borrowed = self.borrow().await?;
-        let done = work(&mut borrowed.connection).await;
+        let done = work(&mut Connection::new(&mut borrowed.connection, &self.place)).await;
         // One to a server that can't is not kept: after a failover it may be the wrong server.
         if done.as_ref().is_ok() || done.as_ref().is_err_and(|error| !is_away(error)) {
             borrowed.answered();

@@ -20,12 +20,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use sqlx::{
     Row, SqlitePool,
+    pool::PoolConnection,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
 
-use super::store::{NewUser, Settled, Store, Stored, Taken, number};
+use super::{
+    statement::{self, failed, statement},
+    store::{NewUser, Settled, Store, Stored, Taken, number},
+};
 use outbox::{Clean, Nothing, Retry, Take};
 use writer::Writer;
 
@@ -46,6 +50,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
+type Connection<'a> = statement::Connection<'a, sqlx::Sqlite>;
+
 /// Reads and writes users; clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) struct Sqlite {
@@ -53,6 +59,7 @@ pub(super) struct Sqlite {
     writer: Writer,
     writing: SqlitePool,
     file: Arc<Place>,
+    place: statement::Place,
 }
 
 /// Opens a pool. Requests wait a second for a connection; the first connection may take longer.
@@ -114,25 +121,53 @@ impl Sqlite {
         drop(lock);
         let file = Arc::new(Place::of(path).await?);
         let readers = connect(READERS, options.read_only(true)).await?;
+        // Folders above it may be named after somebody.
+        let name = file.path.file_name();
+        let name = name.map(|name| name.to_string_lossy().into_owned());
+        let place = statement::Place::new("sqlite", name);
         Ok(Self {
             readers,
-            writer: Writer::start(writing.clone()),
+            writer: Writer::start(writing.clone(), place.clone()),
             writing,
             file,
+            place,
         })
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, sqlx::Error> {
+        let connecting = self.place.connecting();
+        connecting.around(self.readers.acquire(), failed).await
+    }
+
+    async fn row_of(&self, id: i64) -> Result<Option<UserRecord>, sqlx::Error> {
+        let mut reader = self.reader().await?;
+        let row = statement(
+            "SELECT id, name, email, last_login, theme, notifications FROM users WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&mut Connection::new(&mut reader, &self.place))
+        .await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn is_due(&self, kind: Kind) -> Result<bool, sqlx::Error> {
+        let mut reader = self.reader().await?;
+        outbox::is_due(&mut Connection::new(&mut reader, &self.place), kind).await
+    }
+
+    async fn list(&self, only: Option<Delivery>, at_most: u32) -> Result<Outbox, sqlx::Error> {
+        let mut reader = self.reader().await?;
+        let mut reader = Connection::new(&mut reader, &self.place);
+        outbox::list(&mut reader, only, at_most).await
     }
 }
 
 impl Store for Sqlite {
     async fn user(&self, id: &str) -> Result<UserRecord, Status> {
-        let row = sqlx::query(
-            "SELECT id, name, email, last_login, theme, notifications FROM users WHERE id = ?",
-        )
-        .bind(number(id)?)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(|error| status(&Arc::new(error)))?;
-        record(&row.ok_or_else(answers::unknown)?).map_err(|error| status(&Arc::new(error)))
+        let record = self.row_of(number(id)?).await;
+        record
+            .map_err(|error| status(&Arc::new(error)))?
+            .ok_or_else(answers::unknown)
     }
 
     async fn create(&self, new: NewUser) -> Result<Stored, Status> {
@@ -140,7 +175,7 @@ impl Store for Sqlite {
     }
 
     async fn take(&self, kind: Kind, holder: &str, at_most: u32) -> Result<Vec<Taken>, Status> {
-        let is_due = outbox::is_due(&self.readers, kind).await;
+        let is_due = self.is_due(kind).await;
         if !is_due.map_err(|error| status(&Arc::new(error)))? {
             return Ok(Vec::new());
         }
@@ -158,7 +193,7 @@ impl Store for Sqlite {
     }
 
     async fn outbox(&self, only: Option<Delivery>, at_most: u32) -> Result<Outbox, Status> {
-        let listed = outbox::list(&self.readers, only, at_most).await;
+        let listed = self.list(only, at_most).await;
         listed.map_err(|error| status(&Arc::new(error)))
     }
 

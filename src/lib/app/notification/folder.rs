@@ -14,7 +14,11 @@ use lettre::Message;
 use tokio::task::spawn_blocking;
 
 use super::mailer::{self, Id, Mailer, Sent};
-use crate::{Code, Status, instance::random_token};
+use crate::{
+    Code, Status,
+    instance::random_token,
+    telemetry::spans::{Failed, Step, What, parent_of_steps},
+};
 
 #[derive(Debug, Clone)]
 pub(super) struct MailFolder(PathBuf);
@@ -42,7 +46,7 @@ impl MailFolder {
             sent: self.0.join(format!("{id}.eml")),
         };
         let (folder, path) = (self.0.clone(), prepared.hidden.clone());
-        blocking(move || {
+        blocking("mail write", move || {
             // Somebody may have cleaned up.
             fs::create_dir_all(folder)?;
             let mut file = File::create(path)?;
@@ -67,7 +71,7 @@ impl mailer::Prepared for Prepared {
     /// Makes the mail appear.
     async fn send(self, _until: Instant) -> Result<Sent, Status> {
         let (hidden, sent) = (self.hidden.clone(), self.sent.clone());
-        blocking(move || {
+        blocking("mail rename", move || {
             let is_there = sent.exists();
             fs::rename(hidden, &sent)?;
             if is_there {
@@ -89,14 +93,26 @@ impl Drop for Prepared {
     }
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Status> {
-    let failed =
-        |error| Status::new(Code::Overloaded, "the mail can't be written").with_source(error);
-    spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
-        .and_then(|result| result)
-        .map_err(failed)
+/// Does something with a file; a trace tells that it was done, and not which file that is.
+async fn blocking(
+    name: &'static str,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<(), Status> {
+    let step = Step::below(parent_of_steps(), || What {
+        name: name.into(),
+        attributes: Vec::new(),
+    });
+    let doing = async {
+        let done = spawn_blocking(work).await;
+        done.map_err(io::Error::other).and_then(|result| result)
+    };
+    let failed = |error: &io::Error| Failed {
+        kind: format!("{:?}", error.kind()).into(),
+        attributes: Vec::new(),
+    };
+    step.around(doing, failed).await.map_err(|error| {
+        Status::new(Code::Overloaded, "the mail can't be written").with_source(error)
+    })
 }
 
 #[cfg(test)]

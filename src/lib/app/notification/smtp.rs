@@ -18,8 +18,11 @@ use anyhow::{Context as _, bail};
 use lettre::{
     Message, SmtpTransport, Transport as _,
     address::Envelope,
-    transport::smtp::{Error, PoolConfig, response::Response},
+    transport::smtp::{
+        Error, PoolConfig, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, response::Response,
+    },
 };
+use opentelemetry::KeyValue;
 use tokio::{
     sync::Semaphore,
     task::{JoinHandle, spawn_blocking},
@@ -31,8 +34,12 @@ use super::mailer::{Id, Mailer, Prepared, Sent};
 use crate::{
     Code, Status,
     app::{api::outbox::Outcome, config::is_loopback},
+    telemetry::{
+        names::{self, steps::NETWORK_PROTOCOL_NAME},
+        spans::{Step, What, parent_of_steps},
+    },
 };
-use trouble::words;
+use trouble::{failed, words};
 
 /// Connections to the server, and threads that use them.
 const CONNECTIONS: u32 = 8;
@@ -46,6 +53,8 @@ pub(super) struct Smtp {
     transport: SmtpTransport,
     places: Arc<Semaphore>,
     patience: Duration,
+    host: Arc<str>,
+    port: u16,
 }
 
 /// A mail as it will be sent.
@@ -68,6 +77,20 @@ impl Smtp {
             transport: builder.timeout(Some(patience)).pool_config(pool).build(),
             places: Arc::new(Semaphore::new(CONNECTIONS as usize)),
             patience,
+            host: url.host_str().unwrap_or_default().into(),
+            port: port(url),
+        })
+    }
+
+    /// Begins a step, of which a trace tells the server and nothing that is said to it.
+    fn step(&self, name: &'static str) -> Step {
+        Step::below(parent_of_steps(), || What {
+            name: name.into(),
+            attributes: vec![
+                KeyValue::new(NETWORK_PROTOCOL_NAME, "smtp"),
+                KeyValue::new(names::SERVER_ADDRESS, Arc::clone(&self.host)),
+                KeyValue::new(names::SERVER_PORT, i64::from(self.port)),
+            ],
         })
     }
 
@@ -75,6 +98,7 @@ impl Smtp {
     /// longer goes on by itself, each of its reads and writes within a patience, and keeps its place until it ends.
     async fn with_server<T: Send + 'static>(
         &self,
+        name: &'static str,
         until: Instant,
         work: impl FnOnce(&SmtpTransport) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure<T>> {
@@ -84,13 +108,17 @@ impl Smtp {
         let Ok(Ok(place)) = place else {
             return Err(Failure::Late);
         };
+        // It ends with the work, however long somebody waits for that.
+        let step = self.step(name);
         let mut work = spawn_blocking(move || {
             let _place = place;
             // This process may have been frozen, or had no thread for it.
-            match Instant::now() > last {
-                true => Err(Failure::Late),
-                false => work(&transport).map_err(Failure::Smtp),
+            if Instant::now() > last {
+                return Err(Failure::Late);
             }
+            let done = work(&transport);
+            step.end(&done, failed);
+            done.map_err(Failure::Smtp)
         });
         match timeout_at(until.into(), &mut work).await {
             Ok(Ok(done)) => done,
@@ -127,15 +155,16 @@ impl Mailer for Smtp {
         let (envelope, text) = (mail.envelope().clone(), mail.formatted());
         // Twice: to begin, and to be done.
         let until = Instant::now() + 2 * self.patience;
-        self.with_server(until, |transport| transport.test_connection())
-            .await
-            .map_err(|failure| match &failure {
-                // It will not change its mind soon; knocking every few seconds would make it worse.
-                Failure::Smtp(error) if error.is_permanent() || error.is_tls() => {
-                    failure.into_status(Code::Unavailable)
-                }
-                _ => failure.into_status(Code::Overloaded),
-            })?;
+        let connecting = self.with_server("smtp connect", until, |transport| {
+            transport.test_connection()
+        });
+        connecting.await.map_err(|failure| match &failure {
+            // It will not change its mind soon; knocking every few seconds would make it worse.
+            Failure::Smtp(error) if error.is_permanent() || error.is_tls() => {
+                failure.into_status(Code::Unavailable)
+            }
+            _ => failure.into_status(Code::Overloaded),
+        })?;
         Ok(Letter {
             smtp: self.clone(),
             envelope,
@@ -153,9 +182,21 @@ impl Prepared for Letter {
         } = self;
         let mut addresses = envelope.to().iter().chain(envelope.from());
         let is_plain = addresses.all(|address| AsRef::<str>::as_ref(address).is_ascii());
-        let sent = smtp.with_server(until, move |transport| transport.send_raw(&envelope, &text));
-        became(sent.await, is_plain)
+        let sending = smtp.with_server("smtp send", until, move |transport| {
+            transport.send_raw(&envelope, &text)
+        });
+        became(sending.await, is_plain)
     }
+}
+
+/// The port that lettre goes to.
+fn port(url: &Url) -> u16 {
+    let has_tls = url.query_pairs().any(|(name, _)| name == "tls");
+    url.port().unwrap_or(match url.scheme() {
+        "smtps" => SUBMISSIONS_PORT,
+        _ if has_tls => SUBMISSION_PORT,
+        _ => SMTP_PORT,
+    })
 }
 
 /// Reads what became of a mail.
@@ -263,6 +304,18 @@ mod tests {
         ] {
             let made = Smtp::new(&url.parse().unwrap(), Duration::from_secs(1));
             assert!(made.is_ok(), "{url}: {:#}", made.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_url_or_of_its_kind() {
+        for (url, expected) in [
+            ("smtp://mail", 25),
+            ("smtp://u@mail?tls=required", 587),
+            ("smtps://u@mail", 465),
+            ("smtps://u@mail:2525", 2525),
+        ] {
+            assert_eq!(expected, port(&url.parse().unwrap()), "{url}");
         }
     }
 

@@ -42,6 +42,20 @@ fn a_call_without_its_other_side_is_a_gap_unless_it_failed() {
 }
 
 #[test]
+fn a_statement_has_no_other_side() {
+    let mut sketches = get_user();
+    let last = sketches[6].clone();
+    sketches.push(Sketch {
+        id: 8,
+        parent: last.id,
+        name: "SELECT users",
+        kind: 3,
+        ..last
+    });
+    assert!(read_sketches(&sketches).is_complete());
+}
+
+#[test]
 fn cycles_end_and_every_span_is_shown_once() {
     let mut sketches = register();
     sketches[2].parent = 5;

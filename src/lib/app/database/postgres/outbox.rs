@@ -1,26 +1,30 @@
 //! The outbox in PostgreSQL.
 
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 
+use super::Connection;
 use crate::app::{
     api::{
         User,
         outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
-    database::store::{
-        AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, PAUSES, SENT_KEPT, Settled, Taken, delivery, kind,
-        milliseconds, soon,
+    database::{
+        statement::statement,
+        store::{
+            AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, PAUSES, SENT_KEPT, Settled, Taken, delivery,
+            kind, milliseconds, soon,
+        },
     },
 };
 
 /// Takes what is due; what another is about to take is passed over.
 pub(super) async fn take(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     kind: Kind,
     holder: &str,
     at_most: u32,
 ) -> Result<Vec<Taken>, sqlx::Error> {
-    let rows = sqlx::query(
+    let rows = statement(
         "WITH due AS MATERIALIZED (
              SELECT registration_id, kind FROM outbox WHERE status = 'pending' AND due_at <= now_ms() AND kind = $4
              ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
@@ -40,15 +44,15 @@ pub(super) async fn take(
 
 /// Notes what became of something. That it was sent is so whoever has it by now; a holder has a name.
 pub(super) async fn settle(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     settled: &Settled,
 ) -> Result<(), sqlx::Error> {
     let settle = match settled.outcome {
-        Outcome::Sent => sqlx::query(
+        Outcome::Sent => statement(
             "UPDATE outbox SET status = 'sent', holder = NULL
              WHERE registration_id = $1 AND kind = $2 AND $3 <> ''",
         ),
-        Outcome::Failed => sqlx::query(
+        Outcome::Failed => statement(
             "UPDATE outbox SET status = 'failed', holder = NULL
              WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
         ),
@@ -65,8 +69,8 @@ pub(super) async fn settle(
         .map(|_| ())
 }
 
-async fn under_way(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
-    let held = sqlx::query(
+async fn under_way(connection: &mut Connection<'_>, settled: &Settled) -> Result<(), sqlx::Error> {
+    let held = statement(
         "UPDATE outbox SET due_at = now_ms() + $4
          WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3",
     );
@@ -80,8 +84,8 @@ async fn under_way(connection: &mut PgConnection, settled: &Settled) -> Result<(
 }
 
 /// That was no try, for a day; after that it is one.
-async fn not_begun(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
-    let put_off = sqlx::query(
+async fn not_begun(connection: &mut Connection<'_>, settled: &Settled) -> Result<(), sqlx::Error> {
+    let put_off = statement(
         "UPDATE outbox SET holder = NULL, tries = greatest(tries - 1, 0), due_at = now_ms() + $4
          WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3
              AND created_at > now_ms() - $5",
@@ -100,13 +104,13 @@ async fn not_begun(connection: &mut PgConnection, settled: &Settled) -> Result<(
 }
 
 /// The pauses are those after the first, the second, … try; beyond the last it has failed.
-async fn later(connection: &mut PgConnection, settled: &Settled) -> Result<(), sqlx::Error> {
+async fn later(connection: &mut Connection<'_>, settled: &Settled) -> Result<(), sqlx::Error> {
     let jitter = rand::random_range(0.8..1.2);
     let pauses: Vec<i64> = PAUSES
         .iter()
         .map(|pause| milliseconds(pause.mul_f64(jitter)))
         .collect();
-    sqlx::query(
+    statement(
         "UPDATE outbox SET holder = NULL, due_at = now_ms() + COALESCE($4[tries], 0),
              status = CASE WHEN $4[tries] IS NULL THEN 'failed' ELSE 'pending' END
          WHERE registration_id = $1 AND kind = $2 AND status = 'pending' AND holder = $3
@@ -124,7 +128,7 @@ async fn later(connection: &mut PgConnection, settled: &Settled) -> Result<(), s
 
 /// Makes something due that nobody has.
 pub(super) async fn retry(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     what: &RetryOutboxRequest,
 ) -> Result<u64, sqlx::Error> {
     let (registration, failed, pending) = match what {
@@ -132,7 +136,7 @@ pub(super) async fn retry(
         RetryOutboxRequest::Failed => (None, true, false),
         RetryOutboxRequest::Pending => (None, false, true),
     };
-    let changed = sqlx::query(
+    let changed = statement(
         "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = now_ms()
          WHERE ($1::TEXT IS NULL OR registration_id = $1)
              AND (($2 AND status = 'failed')
@@ -147,15 +151,15 @@ pub(super) async fn retry(
 }
 
 /// Writes nothing, as one who writes: a table that is locked, or a server that only reads, is an error.
-pub(super) async fn write_nothing(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let nothing = sqlx::query("UPDATE outbox SET tries = tries WHERE FALSE");
+pub(super) async fn write_nothing(connection: &mut Connection<'_>) -> Result<(), sqlx::Error> {
+    let nothing = statement("UPDATE outbox SET tries = tries WHERE FALSE");
     nothing.execute(connection).await.map(|_| ())
 }
 
 /// Removes what is past its time.
-pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub(super) async fn clean(connection: &mut Connection<'_>) -> Result<u64, sqlx::Error> {
     let at_a_time = i64::from(AT_A_TIME);
-    let keys = sqlx::query(
+    let keys = statement(
         "DELETE FROM registrations WHERE key IN
              (SELECT key FROM registrations WHERE expires_at <= now_ms() LIMIT $1 FOR UPDATE SKIP LOCKED)",
     )
@@ -164,7 +168,7 @@ pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Er
     .await?;
     let mut removed = keys.rows_affected();
     for (status, kept) in [("sent", SENT_KEPT), ("failed", FAILED_KEPT)] {
-        let entries = sqlx::query(
+        let entries = statement(
             "DELETE FROM outbox WHERE (registration_id, kind) IN
                  (SELECT registration_id, kind FROM outbox
                   WHERE status = $1 AND created_at <= now_ms() - $2 LIMIT $3 FOR UPDATE SKIP LOCKED)",
@@ -181,11 +185,11 @@ pub(super) async fn clean(connection: &mut PgConnection) -> Result<u64, sqlx::Er
 
 /// Lists what is not sent.
 pub(super) async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     only: Option<Delivery>,
     at_most: u32,
 ) -> Result<Outbox, sqlx::Error> {
-    let rows = sqlx::query(
+    let rows = statement(
         "SELECT registration_id, kind, user_id, status, tries, holder, created_at, due_at - now_ms() AS due_in
          FROM outbox WHERE status IN ('pending', 'failed') AND ($1::TEXT IS NULL OR status = $1)
          ORDER BY created_at, registration_id, kind LIMIT $2",
@@ -194,7 +198,7 @@ pub(super) async fn list(
     .bind(i64::from(at_most))
     .fetch_all(&mut *connection)
     .await?;
-    let counts = sqlx::query(
+    let counts = statement(
         "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
              count(*) FILTER (WHERE status = 'failed') AS failed
          FROM outbox WHERE status IN ('pending', 'failed')",

@@ -1,14 +1,18 @@
 //! A registration in PostgreSQL: user, key and outbox in one statement.
 
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 
+use super::Connection;
 use crate::app::{
     api::{
         User,
         database::Created,
         outbox::{Delivery, LEASE},
     },
-    database::store::{NewUser, Stored, delivery, lease_left, milliseconds, normalised},
+    database::{
+        statement::statement,
+        store::{NewUser, Stored, delivery, lease_left, milliseconds, normalised},
+    },
 };
 
 /// What became of a registration.
@@ -23,7 +27,7 @@ pub(super) enum Registered {
 /// One statement is one transaction and one round trip, and nobody who freezes in the middle holds a lock.
 /// An address or a key that another registration is about to store is waited for.
 pub(super) async fn register(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     new: &NewUser,
 ) -> Result<Registered, sqlx::Error> {
     // A key that is past its time is removed, and then the second turn finds nothing in its way.
@@ -42,7 +46,7 @@ pub(super) async fn register(
             return Ok(Registered::EmailTaken);
         };
         if row.try_get("is_over")? {
-            sqlx::query("DELETE FROM registrations WHERE key = $1 AND expires_at <= now_ms()")
+            statement("DELETE FROM registrations WHERE key = $1 AND expires_at <= now_ms()")
                 .bind(&new.request.key.id)
                 .execute(&mut *connection)
                 .await?;
@@ -59,11 +63,11 @@ pub(super) async fn register(
 }
 
 async fn insert(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     new: &NewUser,
 ) -> Result<Option<PgRow>, sqlx::Error> {
     let request = &new.request;
-    sqlx::query(
+    statement(
         "WITH stored AS (
              INSERT INTO users (name, email, email_normalised) VALUES ($1, $2, $3)
              ON CONFLICT (email_normalised) DO NOTHING RETURNING id, now_ms() AS created_at
@@ -99,8 +103,11 @@ fn is_about_the_key(error: &sqlx::Error) -> bool {
     })
 }
 
-async fn known(connection: &mut PgConnection, new: &NewUser) -> Result<Option<PgRow>, sqlx::Error> {
-    sqlx::query(
+async fn known(
+    connection: &mut Connection<'_>,
+    new: &NewUser,
+) -> Result<Option<PgRow>, sqlx::Error> {
+    statement(
         "SELECT r.body_hash, r.registration_id, r.created_at, r.expires_at <= now_ms() AS is_over, now_ms() AS now,
              u.id, u.name, u.email, o.status, o.holder, o.due_at
          FROM registrations r JOIN users u ON u.id = r.user_id

@@ -1,16 +1,19 @@
 //! The outbox in SQLite.
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 
-use super::writer::Work;
+use super::{Connection, writer::Work};
 use crate::app::{
     api::{
         User,
         outbox::{Delivery, Entry, Kind, Outbox, Outcome, RetryOutboxRequest},
     },
-    database::store::{
-        AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, SENT_KEPT, Settled, Taken, delivery, kind,
-        milliseconds, pause_after, soon,
+    database::{
+        statement::statement,
+        store::{
+            AT_A_TIME, FAILED_KEPT, HELD, PATIENCE, SENT_KEPT, Settled, Taken, delivery, kind,
+            milliseconds, pause_after, soon,
+        },
     },
 };
 
@@ -26,10 +29,10 @@ impl Work for Take {
 
     async fn run(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> Result<Vec<Taken>, sqlx::Error> {
-        let rows = sqlx::query(
+        let rows = statement(
             "UPDATE outbox SET holder = ?1, due_at = ?2, tries = tries + 1
              WHERE (registration_id, kind) IN (
                  SELECT registration_id, kind FROM outbox
@@ -53,13 +56,13 @@ impl Work for Take {
 impl Work for Settled {
     type Output = ();
 
-    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+    async fn run(&self, connection: &mut Connection<'_>, now: i64) -> Result<(), sqlx::Error> {
         let settle = match self.outcome {
-            Outcome::Sent => sqlx::query(
+            Outcome::Sent => statement(
                 "UPDATE outbox SET status = 'sent', holder = NULL
                  WHERE registration_id = ?1 AND kind = ?2",
             ),
-            Outcome::Failed => sqlx::query(
+            Outcome::Failed => statement(
                 "UPDATE outbox SET status = 'failed', holder = NULL
                  WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
             ),
@@ -80,10 +83,10 @@ impl Work for Settled {
 impl Settled {
     async fn under_way(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> Result<(), sqlx::Error> {
-        let held = sqlx::query(
+        let held = statement(
             "UPDATE outbox SET due_at = ?4
              WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3",
         );
@@ -99,10 +102,10 @@ impl Settled {
     /// That was no try, for a day; after that it is one.
     async fn not_begun(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> Result<(), sqlx::Error> {
-        let put_off = sqlx::query(
+        let put_off = statement(
             "UPDATE outbox SET holder = NULL, tries = max(tries - 1, 0), due_at = ?4
              WHERE registration_id = ?1 AND kind = ?2 AND status = 'pending' AND holder = ?3 AND created_at > ?5",
         )
@@ -119,8 +122,8 @@ impl Settled {
         }
     }
 
-    async fn later(&self, connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
-        let tries = sqlx::query_scalar(
+    async fn later(&self, connection: &mut Connection<'_>, now: i64) -> Result<(), sqlx::Error> {
+        let held = statement(
             "SELECT tries FROM outbox
              WHERE registration_id = ? AND kind = ? AND status = 'pending' AND holder = ? AND due_at <= ?",
         )
@@ -130,11 +133,11 @@ impl Settled {
         .bind(now + self.ends_leases_of())
         .fetch_optional(&mut *connection)
         .await?;
-        let Some(tries) = tries else {
+        let Some(held) = held else {
             return Ok(());
         };
-        let pause = pause_after(tries);
-        sqlx::query(
+        let pause = pause_after(held.try_get("tries")?);
+        statement(
             "UPDATE outbox SET holder = NULL, status = ?3, due_at = ?4
              WHERE registration_id = ?1 AND kind = ?2",
         )
@@ -154,13 +157,13 @@ pub(super) struct Retry(pub(super) RetryOutboxRequest);
 impl Work for Retry {
     type Output = u64;
 
-    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<u64, sqlx::Error> {
+    async fn run(&self, connection: &mut Connection<'_>, now: i64) -> Result<u64, sqlx::Error> {
         let (registration, failed, pending) = match &self.0 {
             RetryOutboxRequest::Registration(id) => (Some(id), true, true),
             RetryOutboxRequest::Failed => (None, true, false),
             RetryOutboxRequest::Pending => (None, false, true),
         };
-        let changed = sqlx::query(
+        let changed = statement(
             "UPDATE outbox SET status = 'pending', tries = 0, holder = NULL, due_at = ?1
              WHERE (?2 IS NULL OR registration_id = ?2)
                  AND ((?3 AND status = 'failed')
@@ -182,8 +185,8 @@ pub(super) struct Nothing;
 impl Work for Nothing {
     type Output = ();
 
-    async fn run(&self, connection: &mut SqliteConnection, _now: i64) -> Result<(), sqlx::Error> {
-        let nothing = sqlx::query("UPDATE outbox SET tries = tries WHERE FALSE");
+    async fn run(&self, connection: &mut Connection<'_>, _now: i64) -> Result<(), sqlx::Error> {
+        let nothing = statement("UPDATE outbox SET tries = tries WHERE FALSE");
         nothing.execute(connection).await.map(|_| ())
     }
 }
@@ -194,8 +197,8 @@ pub(super) struct Clean;
 impl Work for Clean {
     type Output = u64;
 
-    async fn run(&self, connection: &mut SqliteConnection, now: i64) -> Result<u64, sqlx::Error> {
-        let keys = sqlx::query(
+    async fn run(&self, connection: &mut Connection<'_>, now: i64) -> Result<u64, sqlx::Error> {
+        let keys = statement(
             "DELETE FROM registrations WHERE key IN
                  (SELECT key FROM registrations WHERE expires_at <= ? LIMIT ?)",
         )
@@ -205,7 +208,7 @@ impl Work for Clean {
         .await?;
         let mut removed = keys.rows_affected();
         for (status, kept) in [("sent", SENT_KEPT), ("failed", FAILED_KEPT)] {
-            let entries = sqlx::query(
+            let entries = statement(
                 "DELETE FROM outbox WHERE (registration_id, kind) IN
                      (SELECT registration_id, kind FROM outbox WHERE status = ? AND created_at <= ? LIMIT ?)",
             )
@@ -222,11 +225,11 @@ impl Work for Clean {
 
 /// Lists what is not sent.
 pub(super) async fn list(
-    readers: &sqlx::SqlitePool,
+    reader: &mut Connection<'_>,
     only: Option<Delivery>,
     at_most: u32,
 ) -> Result<Outbox, sqlx::Error> {
-    let rows = sqlx::query(
+    let rows = statement(
         "SELECT registration_id, kind, user_id, status, tries, holder, created_at,
              due_at - CAST(unixepoch('subsec') * 1000 AS INTEGER) AS due_in
          FROM outbox WHERE status IN ('pending', 'failed') AND (?1 IS NULL OR status = ?1)
@@ -234,14 +237,14 @@ pub(super) async fn list(
     )
     .bind(only.map(Delivery::as_str))
     .bind(at_most)
-    .fetch_all(readers)
+    .fetch_all(&mut *reader)
     .await?;
-    let counts = sqlx::query(
+    let counts = statement(
         "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
              count(*) FILTER (WHERE status = 'failed') AS failed
          FROM outbox WHERE status IN ('pending', 'failed')",
     )
-    .fetch_one(readers)
+    .fetch_one(reader)
     .await?;
     Ok(Outbox {
         entries: rows.iter().map(entry).collect::<Result<_, _>>()?,
@@ -251,14 +254,15 @@ pub(super) async fn list(
 }
 
 /// Tells whether anything is due, without disturbing who writes.
-pub(super) async fn is_due(readers: &sqlx::SqlitePool, kind: Kind) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+pub(super) async fn is_due(reader: &mut Connection<'_>, kind: Kind) -> Result<bool, sqlx::Error> {
+    statement(
         "SELECT EXISTS (SELECT 1 FROM outbox
          WHERE status = 'pending' AND due_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER) AND kind = ?)",
     )
     .bind(kind.as_str())
-    .fetch_one(readers)
-    .await
+    .fetch_one(reader)
+    .await?
+    .try_get(0)
 }
 
 fn taken(row: &SqliteRow) -> Result<Taken, sqlx::Error> {

@@ -1,8 +1,8 @@
 //! A registration in SQLite: user, key and outbox in one transaction.
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 
-use super::writer::Work;
+use super::{Connection, writer::Work};
 use crate::{
     Status,
     app::{
@@ -11,7 +11,10 @@ use crate::{
             database::Created,
             outbox::{Delivery, Kind, LEASE},
         },
-        database::store::{NewUser, Stored, delivery, lease_left, milliseconds, normalised},
+        database::{
+            statement::statement,
+            store::{NewUser, Stored, delivery, lease_left, milliseconds, normalised},
+        },
     },
 };
 
@@ -21,14 +24,14 @@ impl Work for NewUser {
 
     async fn run(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> Result<Self::Output, sqlx::Error> {
         if let Some(known) = self.known(connection, now).await? {
             return Ok(known);
         }
         let request = &self.request;
-        let row = sqlx::query(
+        let row = statement(
             "INSERT INTO users (name, email, email_normalised) VALUES (?, ?, ?)
              ON CONFLICT (email_normalised) DO NOTHING RETURNING id",
         )
@@ -41,7 +44,7 @@ impl Work for NewUser {
             return Ok(Err(answers::taken()));
         };
         let id: i64 = row.try_get("id")?;
-        sqlx::query(
+        statement(
             "INSERT INTO registrations (key, body_hash, registration_id, user_id, created_at, expires_at)
              VALUES (?, ?, ?, ?, ?, ?)",
         )
@@ -57,7 +60,7 @@ impl Work for NewUser {
             (Kind::Mail, &request.holder),
             (Kind::Event, &self.publisher),
         ] {
-            sqlx::query(
+            statement(
                 "INSERT INTO outbox (registration_id, kind, user_id, due_at, holder, traceparent, created_at)
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
             )
@@ -79,15 +82,15 @@ impl NewUser {
     /// Returns what the key stands for, if it does for anything.
     async fn known(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> Result<Option<Result<Stored, Status>>, sqlx::Error> {
-        sqlx::query("DELETE FROM registrations WHERE key = ? AND expires_at <= ?")
+        statement("DELETE FROM registrations WHERE key = ? AND expires_at <= ?")
             .bind(&self.request.key.id)
             .bind(now)
             .execute(&mut *connection)
             .await?;
-        let row = sqlx::query(
+        let row = statement(
             "SELECT r.body_hash, r.registration_id, r.created_at, u.id, u.name, u.email, o.status, o.holder, o.due_at
              FROM registrations r JOIN users u ON u.id = r.user_id
              LEFT JOIN outbox o ON o.registration_id = r.registration_id AND o.kind = 'mail'

@@ -7,16 +7,23 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use opentelemetry::{Context, context::FutureExt};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{is_busy, status};
-use crate::Status;
+use super::{Connection, is_busy, status};
+use crate::{
+    Status,
+    app::database::statement::{Place, failed},
+    telemetry::spans::parent_of_steps,
+};
 
 /// Work that may wait for the writer; beyond it the service is busy.
 const QUEUE: usize = 1024;
 /// Work a commit, at most, so that nobody waits long for the others.
 const BATCH: usize = 128;
+/// IMMEDIATE: a transaction that reads first and writes then may fail without waiting.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Changes something, beside others in one transaction. An error undoes all of it.
 pub(super) trait Work: Send + Sync + 'static {
@@ -25,7 +32,7 @@ pub(super) trait Work: Send + Sync + 'static {
     /// `now` is the time of the transaction, in milliseconds since 1970.
     fn run(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now: i64,
     ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 }
@@ -40,9 +47,12 @@ pub(super) struct Writer {
 trait Job: Send {
     fn is_given_up(&self) -> bool;
 
+    /// Returns what tells of the work's steps, if anything does.
+    fn parent(&self) -> Option<Context>;
+
     fn run<'a>(
         &'a mut self,
-        connection: &'a mut SqliteConnection,
+        connection: &'a mut Connection<'_>,
         now: i64,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
@@ -52,6 +62,8 @@ trait Job: Send {
 
 struct Asked<W: Work> {
     work: W,
+    /// The task of the writer is in no trace.
+    parent: Option<Context>,
     output: Option<W::Output>,
     done: oneshot::Sender<Result<W::Output, Status>>,
 }
@@ -61,13 +73,22 @@ impl<W: Work> Job for Asked<W> {
         self.done.is_closed()
     }
 
+    fn parent(&self) -> Option<Context> {
+        self.parent.clone()
+    }
+
     fn run<'a>(
         &'a mut self,
-        connection: &'a mut SqliteConnection,
+        connection: &'a mut Connection<'_>,
         now: i64,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            self.output = Some(self.work.run(connection, now).await?);
+            let work = self.work.run(connection, now);
+            let done = match &self.parent {
+                Some(parent) => work.with_context(parent.clone()).await,
+                None => work.await,
+            };
+            self.output = Some(done?);
             Ok(())
         })
     }
@@ -83,9 +104,9 @@ impl<W: Work> Job for Asked<W> {
 
 impl Writer {
     /// Starts the task on a pool of one connection, which reopens it should it break.
-    pub(super) fn start(pool: SqlitePool) -> Self {
+    pub(super) fn start(pool: SqlitePool, place: Place) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(run(pool, jobs));
+        tokio::spawn(run(pool, place, jobs));
         Self { queue }
     }
 
@@ -94,6 +115,7 @@ impl Writer {
         let (done, answer) = oneshot::channel();
         let asked = Asked {
             work,
+            parent: parent_of_steps(),
             output: None,
             done,
         };
@@ -110,7 +132,7 @@ fn busy() -> Status {
     Status::unavailable("the database is busy")
 }
 
-async fn run(pool: SqlitePool, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+async fn run(pool: SqlitePool, place: Place, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
     let mut batch = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
         // Whoever has given up since shall not find it done behind his back.
@@ -120,7 +142,7 @@ async fn run(pool: SqlitePool, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         }
         let committed = match pool.acquire().await {
             Ok(mut connection) => {
-                let committed = commit(&mut connection, &mut batch).await;
+                let committed = commit(&mut connection, &place, &mut batch).await;
                 // After an error of the disk SQLite has ended the transaction by itself, and sqlx believes that
                 // one is still open.
                 if committed.as_ref().is_err_and(|error| !is_busy(error)) {
@@ -140,15 +162,30 @@ async fn run(pool: SqlitePool, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
 /// Does all of a batch or nothing.
 async fn commit(
     connection: &mut SqliteConnection,
+    place: &Place,
     batch: &mut [Box<dyn Job>],
 ) -> Result<(), sqlx::Error> {
-    // IMMEDIATE: a transaction that reads first and writes then may fail without waiting.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // Begin and end are steps of all of them.
+    let parents = |batch: &[Box<dyn Job>]| -> Vec<Context> {
+        batch.iter().filter_map(|job| job.parent()).collect()
+    };
+    let step = place.asking(BEGIN, parents(batch));
+    let (mut transaction, now) = step.around(begin(connection), failed).await?;
+    for job in &mut *batch {
+        let mut connection = Connection::new(&mut transaction, place);
+        job.run(&mut connection, now).await?;
+    }
+    let step = place.asking("COMMIT", parents(batch));
+    step.around(transaction.commit(), failed).await
+}
+
+/// Begins a transaction, and reads the time that all in it has.
+async fn begin(
+    connection: &mut SqliteConnection,
+) -> Result<(Transaction<'_, sqlx::Sqlite>, i64), sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
     let now = sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
         .fetch_one(&mut *transaction)
         .await?;
-    for job in batch {
-        job.run(&mut transaction, now).await?;
-    }
-    transaction.commit().await
+    Ok((transaction, now))
 }

@@ -4,6 +4,8 @@ use std::{error::Error as _, io};
 
 use lettre::transport::smtp::Error;
 
+use crate::telemetry::spans::Failed;
+
 /// Describes an error for the log.
 pub(super) fn words(error: &Error) -> String {
     if let Some(code) = error.status() {
@@ -33,6 +35,25 @@ pub(super) fn words(error: &Error) -> String {
     // lettre's own words: a missing extension, no common way to authenticate.
     let source = error.source().map(ToString::to_string);
     format!("SMTP can't be used: {}", source.unwrap_or_default())
+}
+
+/// Names an error for a trace: by the number of the server's answer, or by its class.
+pub(super) fn failed(error: &Error) -> Failed {
+    let kind = match (error.status(), io_error(error)) {
+        (Some(code), _) => code.to_string().into(),
+        (None, Some(error)) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),
+            io::ErrorKind::InvalidData => "tls".into(),
+            kind => format!("{kind:?}").into(),
+        },
+        (None, None) if error.is_tls() => "tls".into(),
+        (None, None) if error.is_response() => "protocol".into(),
+        (None, None) => "_OTHER".into(),
+    };
+    Failed {
+        kind,
+        attributes: Vec::new(),
+    }
 }
 
 fn io_error(error: &Error) -> Option<&io::Error> {
