@@ -31,7 +31,7 @@ pub use prometheus_client;
 use crate::Instance;
 
 /// Prefix of what no convention has a name for.
-const PREFIX: &str = "nats_serve";
+pub(crate) const PREFIX: &str = "nats_serve";
 /// Longest wait for figures that have to be asked for; then the last ones are shown.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -185,8 +185,10 @@ async fn each_line_of_the_span_files_is_an_otlp_request() {
 
     let client = reqwest::Client::new();
     let mut sent = 0;
-    for file in fs::read_dir(stack.spans()).unwrap() {
-        for line in fs::read_to_string(file.unwrap().path()).unwrap().lines() {
+    let files = fs::read_dir(stack.spans()).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    for file in files.filter(|file| file.extension().is_some_and(|kind| kind == "jsonl")) {
+        for line in fs::read_to_string(file).unwrap().lines() {
             let answer = client
                 .post(format!("{}/v1/traces", rotel.http()))
                 .header("content-type", "application/json")

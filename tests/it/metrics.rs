@@ -1,10 +1,10 @@
 //! What a process counts, as Prometheus reads it at the admin address.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::Method;
 
-use crate::support::{Stack, eventually};
+use crate::support::{Stack, eventually, stack::SERVICES};
 
 /// The value of one series, by its line without the value.
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -51,7 +51,8 @@ async fn requests_and_calls_are_timed_by_what_they_were_and_name_a_trace() {
         let handled = format!("rpc_server_call_duration_seconds_count{{{labels}}}");
         check(&stack.metrics("user-service").await, &handled, count);
     }
-    let answered = "nats_serve_attempts_total{rpc_method=\"user/get_user_profile\",outcome=\"answered\"}";
+    let answered =
+        "nats_serve_attempts_total{rpc_method=\"user/get_user_profile\",outcome=\"answered\"}";
     check(&gateway, answered, 3.0);
     // A bucket names the trace of one that fell into it.
     let ids: Vec<&str> = gateway
@@ -122,6 +123,7 @@ async fn what_goes_wrong_is_counted_where_it_does() {
         0.0,
     );
     check(&text, "nats_serve_nats_connected", 1.0);
+    check(&text, "nats_serve_ready", 1.0);
     check(&text, "nats_serve_nats_disconnects_total", 0.0);
 
     let nats = stack.nats.take().unwrap();
@@ -129,7 +131,10 @@ async fn what_goes_wrong_is_counted_where_it_does() {
     eventually("a lost connection", async || {
         let text = stack.metrics("user-service").await;
         let lost = value(&text, "nats_serve_nats_disconnects_total") == Some(1.0);
-        lost.then(|| check(&text, "nats_serve_nats_connected", 0.0))
+        lost.then(|| {
+            check(&text, "nats_serve_nats_connected", 0.0);
+            check(&text, "nats_serve_ready", 0.0);
+        })
     })
     .await;
 }
@@ -190,6 +195,29 @@ async fn spans_that_are_lost_are_counted_and_told_at_the_end() {
         .collect();
     assert_eq!(1, told.len(), "{said}");
     assert!(told[0].contains("\"dropped_for_the_files\":"), "{said}");
+}
+
+/// What a document calls a metric or a label of one.
+fn names(document: &str) -> BTreeSet<&str> {
+    let words =
+        document.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let prefixes = ["http_", "nats_serve_", "outbox_", "process_", "rpc_"];
+    let names = words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix)));
+    names.filter(|name| !name.ends_with('_')).collect()
+}
+
+#[tokio::test]
+async fn each_metric_that_the_document_names_is_there() {
+    let stack = Stack::start().await;
+    let _ = stack.get("/user/1").await;
+    let mut told = String::new();
+    for service in SERVICES {
+        told += &stack.metrics(service).await;
+    }
+    let (told, asked) = (names(&told), names(include_str!("../../docs/operating.md")));
+    assert!(asked.len() > 25, "{asked:?}");
+    let missing: Vec<_> = asked.difference(&told).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[tokio::test]

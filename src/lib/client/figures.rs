@@ -3,14 +3,33 @@
 use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
 
 use super::Shared;
-use crate::metrics::{Figures, Label};
+use crate::metrics::{Figures, Label, PREFIX, prometheus_client::metrics::gauge::Gauge};
 
 /// Makes the client's figures a part of its process's metrics, for as long as it lives.
 pub(super) fn show(client: &Arc<Shared>) {
+    show_readiness(client);
     let weak: Weak<Shared> = Arc::downgrade(client);
     client.metrics.collect("client", move |figures| {
         weak.upgrade()
             .map_or(Ok(()), |client| client.collect(figures))
+    });
+}
+
+/// Whether the process is ready is asked for: an application's checks may have to look.
+fn show_readiness(client: &Shared) {
+    let ready = Gauge::<i64>::default();
+    client.metrics.register(|registry| {
+        let registry = registry.sub_registry_with_prefix(PREFIX);
+        let help = "Whether the process is ready, as /readyz tells it";
+        registry.register("ready", help, ready.clone());
+    });
+    let health = client.health.clone();
+    client.metrics.refresh(move || {
+        let (health, ready) = (health.clone(), ready.clone());
+        async move {
+            let report = health.report().await;
+            ready.set(report.is_ready().into());
+        }
     });
 }
 

@@ -1,12 +1,13 @@
 //! How much of the outbox waits, as metrics.
 
-use prometheus_client::metrics::{family::Family, gauge::Gauge};
-
 use super::store::Store;
 use crate::{
     app::api::outbox::Delivery,
     clock,
-    metrics::{Metrics, prometheus_client},
+    metrics::{
+        Metrics,
+        prometheus_client::metrics::{family::Family, gauge::Gauge},
+    },
 };
 
 /// Shows what is not sent; each replica on a store tells the same. Where the store can't be asked the last figures stay.
