@@ -21,6 +21,7 @@ mod read;
 mod requests;
 mod selector;
 mod span;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -29,8 +30,9 @@ mod tree;
 pub use error::Error;
 pub use id::{InvalidId, SpanId, TraceId};
 pub use read::read;
-pub use requests::{Filter, Request, Tail, requests};
+pub use requests::{Filter, Request, requests};
 pub use selector::{InvalidSelector, Selector};
 pub(crate) use span::is_root;
 pub use span::{Attributes, Event, Kind, Span, Status, Value};
+pub use tail::Tail;
 pub use trace::{Gaps, Row, Trace};

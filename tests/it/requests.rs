@@ -113,3 +113,22 @@ async fn who_follows_sees_each_request_once_and_from_now_on() {
     following.signal(rustix::process::Signal::INT);
     following.ended().await;
 }
+
+#[tokio::test]
+async fn who_follows_a_service_sees_the_requests_in_which_it_took_part() {
+    let stack = Stack::start().await;
+    let arguments = ["trace", "--follow", "--service", "notification-service"];
+    let following = Process::start(stack.folder(), &arguments, &[]);
+    let mut registered = 0;
+    // It follows when it tells of one.
+    eventually("a line", async || {
+        let _ = stack.get("/user/1").await;
+        registered += 1;
+        let email = format!("david{registered}@example.com");
+        let _ = stack.register("David", &email).await;
+        following.output().contains("POST /register").then_some(())
+    })
+    .await;
+    let said = following.output();
+    assert!(!said.contains("/user/1"), "{said}");
+}

@@ -111,9 +111,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let What::One(selector) = what else {
         let wanted = wanted(args, what);
         return match args.follow {
-            true if args.service.is_some() => {
-                bail!("--follow can't tell yet who takes part in a request; leave --service out")
-            }
             true => list::follow(&dir, &wanted),
             false => list::print(&dir, &wanted),
         };

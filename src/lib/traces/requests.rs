@@ -1,18 +1,13 @@
 //! Requests at a glance: the root of each trace, without what is below it.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs::{self, File},
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, io, path::Path};
 
 use serde::Serialize;
 
 use super::{
     Error, TraceId,
     files::{SpanFile, owner, span_files, unreadable},
-    index::{self, Batch, Root, batches},
+    index::{Batch, Root, batches},
     lines::{forward, within},
     otlp::{Spans, trace_ids},
 };
@@ -117,110 +112,18 @@ fn traces_of(files: &[SpanFile], service: &str) -> Result<HashSet<TraceId>, Erro
     Ok(traces)
 }
 
-/// Reads on in span files that grow.
-#[derive(Debug)]
-pub struct Tail {
-    dir: PathBuf,
-    /// How far each file has been read.
-    read: BTreeMap<PathBuf, u64>,
-}
-
-impl Tail {
-    /// Begins at the end of what is there now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`] where the directory can't be read; one that isn't there yet is none.
-    pub fn new(dir: &Path) -> Result<Self, Error> {
-        let mut read = BTreeMap::new();
-        for file in files_if_any(dir)? {
-            let path = file.followed();
-            let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            read.insert(path, length);
-        }
-        Ok(Self {
-            dir: dir.into(),
-            read,
-        })
-    }
-
-    /// Returns the wanted requests that were written since the last time, the oldest first. A service is not looked at:
-    /// others may not have written their part yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`] where a file can't be read.
-    pub fn next(&mut self, filter: &Filter) -> Result<Vec<Request>, Error> {
-        let (mut found, mut read) = (Vec::new(), BTreeMap::new());
-        for file in files_if_any(&self.dir)? {
-            let path = file.followed();
-            let mut position = self.read.remove(&path).unwrap_or(0);
-            let lines = lines_since(&path, &mut position).map_err(unreadable(&path))?;
-            for line in lines {
-                match serde_json::from_slice::<Batch<'_>>(&line) {
-                    Ok(batch) => found.extend(wanted(&file.path, batch, filter)),
-                    Err(_) => found.extend(roots(&file.path, &line, filter)),
-                }
-            }
-            read.insert(path, position);
-        }
-        // What is no longer there is forgotten.
-        self.read = read;
-        found.sort_by_key(|request| (request.start, request.trace_id));
-        Ok(found)
-    }
-}
-
-fn files_if_any(dir: &Path) -> Result<Vec<SpanFile>, Error> {
-    match span_files(dir) {
-        Err(Error::NoDirectory { .. }) => Ok(Vec::new()),
-        files => files,
-    }
-}
-
-impl SpanFile {
-    /// The file that tells of new requests: the index, where there is one.
-    fn followed(&self) -> PathBuf {
-        let index = self.path.with_extension(index::EXTENSION);
-        if index.exists() {
-            index
-        } else {
-            self.path.clone()
-        }
-    }
-}
-
-/// Reads the whole lines from a place on, and moves the place behind them. A file that is shorter is another one.
-fn lines_since(path: &Path, read: &mut u64) -> io::Result<Vec<Vec<u8>>> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file?,
-    };
-    if file.metadata()?.len() < *read {
-        *read = 0;
-    }
-    file.seek(SeekFrom::Start(*read))?;
-    let mut reader = BufReader::new(file);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = Vec::new();
-        let size = reader.read_until(b'\n', &mut line)?;
-        if !line.ends_with(b"\n") {
-            return Ok(lines);
-        }
-        *read += size as u64;
-        lines.push(line);
-    }
-}
-
 /// The wanted roots of a batch.
-fn wanted(path: &Path, batch: Batch<'_>, filter: &Filter) -> impl Iterator<Item = Request> {
+pub(super) fn wanted(
+    path: &Path,
+    batch: Batch<'_>,
+    filter: &Filter,
+) -> impl Iterator<Item = Request> {
     let roots = batch.roots.into_iter().filter(|root| filter.wants(root));
     roots.map(|root| Request::of(root, path))
 }
 
 /// The wanted roots in a line of a span file.
-fn roots(path: &Path, line: &[u8], filter: &Filter) -> Vec<Request> {
+pub(super) fn roots(path: &Path, line: &[u8], filter: &Filter) -> Vec<Request> {
     let Ok(spans) = serde_json::from_slice::<Spans>(line) else {
         return Vec::new();
     };
@@ -251,7 +154,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traces::fixtures::{GET_USER, REGISTER, append, get_user, line, register, write};
+    use crate::traces::fixtures::{GET_USER, REGISTER, append, get_user, register, write};
 
     fn ids(requests: &[Request]) -> Vec<String> {
         requests
@@ -318,25 +221,5 @@ mod tests {
             ..Filter::default()
         };
         assert!(found(&none).is_empty());
-    }
-
-    #[test]
-    fn what_is_appended_is_told_once_and_when_it_is_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = "gateway-k3x9q0v7ab.jsonl";
-        let mut tail = Tail::new(&dir.path().join("later")).unwrap();
-        assert!(tail.next(&Filter::default()).unwrap().is_empty());
-        write(dir.path(), REGISTER, &register());
-        let mut tail = Tail::new(dir.path()).unwrap();
-        let (begin, end) = (line(GET_USER, &get_user()[0]), Filter::default());
-        append(dir.path(), file, &begin[..40]);
-        assert!(tail.next(&end).unwrap().is_empty());
-        append(dir.path(), file, &format!("{}\n", &begin[40..]));
-        assert_eq!(vec![GET_USER.to_owned()], ids(&tail.next(&end).unwrap()));
-        assert!(tail.next(&end).unwrap().is_empty());
-        // Somebody has cleaned up, and the process has begun anew.
-        std::fs::remove_file(dir.path().join(file)).unwrap();
-        append(dir.path(), file, &format!("{begin}\n"));
-        assert_eq!(1, tail.next(&end).unwrap().len());
     }
 }

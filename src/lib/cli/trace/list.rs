@@ -1,18 +1,22 @@
 //! Many requests, a line each: `list`, `slow`, `errors`, and `--follow`.
 
 use std::{
+    collections::VecDeque,
+    path::Path,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::render::{clean, fit, show_nanos};
 use crate::{
     cli::out,
-    traces::{Filter, Request, Tail, requests},
+    traces::{self, Filter, Request, Tail, requests},
 };
 
 /// How often files are looked at for what is new.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A trace is on disk within this time of its answer.
+const ALL_HAVE_WRITTEN: Duration = Duration::from_secs(1);
 /// Characters of an id that tell traces apart.
 const SHORT_ID: usize = 8;
 
@@ -29,7 +33,7 @@ pub(super) struct Wanted {
 }
 
 /// Prints those that are there.
-pub(super) fn print(dir: &std::path::Path, wanted: &Wanted) -> anyhow::Result<()> {
+pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     let mut found = requests(dir, &wanted.filter)?;
     if wanted.by_duration {
         found.sort_by_key(|request| std::cmp::Reverse(request.duration));
@@ -55,16 +59,35 @@ pub(super) fn print(dir: &std::path::Path, wanted: &Wanted) -> anyhow::Result<()
 }
 
 /// Prints each one as it is written, until the process is told to end or nobody reads on.
-pub(super) fn follow(dir: &std::path::Path, wanted: &Wanted) -> anyhow::Result<()> {
+pub(super) fn follow(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     let mut tail = Tail::new(dir)?;
+    let mut held = VecDeque::new();
     loop {
-        for request in tail.next(&wanted.filter)? {
-            if !out::print_while_read(&shown(&request, wanted)?)? {
+        let now = Instant::now();
+        held.extend(tail.next(&wanted.filter)?.into_iter().map(|one| (now, one)));
+        while let Some((_, request)) = held.pop_front_if(|(since, _)| is_told(*since, wanted)) {
+            if takes_part(dir, &request, wanted)
+                && !out::print_while_read(&shown(&request, wanted)?)?
+            {
                 return Ok(());
             }
         }
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Who took part is known when all have written.
+fn is_told(since: Instant, wanted: &Wanted) -> bool {
+    wanted.filter.service.is_none() || since.elapsed() >= ALL_HAVE_WRITTEN
+}
+
+fn takes_part(dir: &Path, request: &Request, wanted: &Wanted) -> bool {
+    let Some(service) = &wanted.filter.service else {
+        return true;
+    };
+    // What can't be read has gone meanwhile.
+    let trace = traces::read(dir, &request.trace_id.into());
+    trace.is_ok_and(|trace| trace.services().contains(service.as_str()))
 }
 
 fn shown(request: &Request, wanted: &Wanted) -> anyhow::Result<String> {
