@@ -5,6 +5,8 @@ use std::{fs, io::Write, path::Path};
 
 use serde_json::{Value, json};
 
+use super::Request;
+
 pub(crate) const REGISTER: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub(crate) const GET_USER: &str = "4bf9aaaa77b34da6a3ce929d0e0e4736";
 /// When the traces begin, in nanoseconds.
@@ -164,4 +166,10 @@ pub(crate) fn write(dir: &Path, trace: &str, sketches: &[Sketch]) {
         let file = format!("{}-k3x9q0v7ab.jsonl", sketch.service);
         append(dir, &file, &(line(trace, sketch) + "\n"));
     }
+}
+
+/// The traces of some requests.
+pub(crate) fn ids(requests: &[Request]) -> Vec<String> {
+    let ids = requests.iter().map(|one| one.trace_id.to_string());
+    ids.collect()
 }

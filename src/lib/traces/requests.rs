@@ -154,14 +154,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traces::fixtures::{GET_USER, REGISTER, append, get_user, register, write};
-
-    fn ids(requests: &[Request]) -> Vec<String> {
-        requests
-            .iter()
-            .map(|one| one.trace_id.to_string())
-            .collect()
-    }
+    use crate::traces::fixtures::{GET_USER, REGISTER, append, get_user, ids, register, write};
 
     #[test]
     fn requests_are_found_by_what_their_roots_and_services_say() {

@@ -125,14 +125,9 @@ fn lines_since(position: &mut Position) -> io::Result<Vec<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traces::fixtures::{GET_USER, REGISTER, append, get_user, line, register, write};
-
-    fn ids(requests: &[Request]) -> Vec<String> {
-        requests
-            .iter()
-            .map(|one| one.trace_id.to_string())
-            .collect()
-    }
+    use crate::traces::fixtures::{
+        GET_USER, REGISTER, append, get_user, ids, line, register, write,
+    };
 
     #[test]
     fn what_is_appended_is_told_once_and_when_it_is_whole() {
