@@ -1,6 +1,7 @@
 //! The connection to NATS: options, and what its events mean for waiting calls.
 
 use std::{
+    io,
     str::FromStr,
     sync::{
         Arc,
@@ -128,26 +129,46 @@ fn credentials(nkey: Option<&Nkey>) -> ConnectOptions {
 }
 
 fn servers(url: &str) -> Result<Vec<ServerAddr>, Error> {
+    let read = |one: &str| without_login(ServerAddr::from_str(one)?);
     url.split(',')
         .map(|one| {
-            ServerAddr::from_str(one.trim()).map_err(|source| Error::Url {
-                url: without_credentials(one),
+            read(one.trim()).map_err(|source| Error::Url {
+                url: without_credentials(url),
                 source,
             })
         })
         .collect()
 }
 
+/// The library has no use for the login of a URL, but its debug lines show it.
+fn without_login(address: ServerAddr) -> io::Result<ServerAddr> {
+    let mut url = address.into_inner();
+    // A URL that can't have one has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    ServerAddr::from_url(url)
+}
+
 /// Returns a URL, or several, as it may be shown: a password in it is for the server alone.
+///
+/// A password may have a comma, too. What stands before an `@` and begins with no scheme may be the rest of one.
 pub(crate) fn without_credentials(url: &str) -> String {
-    let shown = url.split(',').map(|one| match one.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            format!("{scheme}://***@{host}")
+    let mut is_login = false;
+    let shown = url.rsplit(',').map(|one| {
+        let (before, host) = one.rsplit_once('@').unzip();
+        let scheme = one.split_once("://").map(|(scheme, _)| scheme);
+        let scheme = scheme.map(|scheme| format!("{scheme}://"));
+        let was_login = is_login;
+        is_login = scheme.is_none() && (is_login || before.is_some());
+        let scheme = scheme.unwrap_or_default();
+        match host {
+            Some(host) => format!("{scheme}***@{host}"),
+            None if was_login => format!("{scheme}***"),
+            None => one.to_owned(),
         }
-        None => one.to_owned(),
     });
-    shown.collect::<Vec<_>>().join(",")
+    let shown: Vec<_> = shown.collect();
+    shown.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
 /// Doubles from 10 ms; jittered, so that a hundred processes don't come back in step.
@@ -266,15 +287,40 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_not_shown() {
-        assert_eq!(
-            "nats://***@a:4222,nats://b:4222",
-            without_credentials("nats://me:se@cret@a:4222,nats://b:4222")
+        for (url, shown) in [
+            (
+                "nats://me:se@cret@a:4222,nats://b:4222",
+                "nats://***@a:4222,nats://b:4222",
+            ),
+            (
+                "nats://a,nats://me:s,e,cret@b,c",
+                "nats://a,nats://***,***,***@b,c",
+            ),
+            ("me:s,ecret@a", "***,***@a"),
+        ] {
+            assert_eq!(shown, without_credentials(url));
+        }
+    }
+
+    #[test]
+    fn the_library_is_told_no_login_that_its_debug_lines_could_show() {
+        let servers = servers("nats://me:secret@a:4222/x,token@b").expect("two servers");
+        let told = format!("{servers:?}");
+        assert!(
+            !told.contains("secret") && !told.contains("token"),
+            "{told}"
         );
+        assert_eq!(("a", 4222), (servers[0].host(), servers[0].port()));
+        assert_eq!(("b", 4222), (servers[1].host(), servers[1].port()));
     }
 
     #[test]
     fn a_malformed_url_is_named() {
         let error = servers("nats://a:4222,::").expect_err("malformed");
-        assert!(error.to_string().starts_with("`::` is not a NATS URL"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("`nats://a:4222,::` is not a NATS URL")
+        );
     }
 }

@@ -25,12 +25,12 @@ proptest! {
         }
     }
 
-    /// A comma in a password is written as %2C, as the list is split at commas.
+    /// A comma in a password is written as %2C, as the list is split at commas; if it isn't, nothing of it is shown.
     #[test]
     fn no_password_is_shown(
         scheme in "(nats://|tls://|x:|)",
-        before in "[^,@/:]{0,6}",
-        after in "[^,]{0,6}",
+        before in "[^@/:]{0,6}",
+        after in "[^,]{0,6}|[^:/]{0,6}",
         host in "[a-z.]{0,8}(:[0-9]{0,7})?",
     ) {
         let url = format!("{scheme}me:{before}{SECRET}{after}@{host},nats://b");
