@@ -423,10 +423,12 @@ pub(crate) enum RoundTrip {
 
 fn decode_reply<O: Operation>(reply: &[u8]) -> Result<O::Reply, Status> {
     serde_json::from_slice(reply).map_err(|error| {
+        // The parser's words could repeat what the reply held.
+        let (line, column) = (error.line(), error.column());
         tracing::error!(
             operation = Names::of::<O>().rpc_method,
-            "the reply can't be read: {error}; do caller and replica run matching versions?"
+            "the reply can't be read: line {line}, column {column}; do caller and replica run matching versions?"
         );
-        Status::new(Code::Internal, "internal error").with_source(error)
+        Status::new(Code::Internal, "internal error")
     })
 }
