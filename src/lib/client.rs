@@ -42,7 +42,6 @@ use crate::{
 };
 pub(crate) use attempt::PING;
 use connection::Connection;
-#[cfg(feature = "app")]
 pub(crate) use connection::without_credentials;
 use gate::Gates;
 use inbox::{Inbox, Sent};

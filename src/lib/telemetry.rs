@@ -125,9 +125,9 @@ pub enum Error {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// The OTLP exporter can't be built from its variables.
+    /// The OTLP exporter can't be built from its variables. The source shows no login of a URL.
     #[error("the OTLP exporter can't be set up; check OTEL_EXPORTER_OTLP_ENDPOINT and its kin")]
-    Otlp(#[source] opentelemetry_otlp::ExporterBuildError),
+    Otlp(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A thread could not be started.
     #[error("the telemetry thread can't be started")]
     Thread(#[source] std::io::Error),

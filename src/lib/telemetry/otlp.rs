@@ -22,6 +22,7 @@ use opentelemetry_sdk::{
 };
 
 use super::{Error, counters, losses::Losses};
+use crate::client::without_credentials;
 
 /// Batches that may wait for a slow collector.
 const QUEUE: usize = 16;
@@ -60,7 +61,10 @@ impl Sender {
             .map_err(Error::Thread)?;
         let mut exporter = {
             let _inside = runtime.enter();
-            exporter(protocol).map_err(Error::Otlp)?
+            exporter(protocol).map_err(|error| {
+                // It quotes an endpoint that it can't read.
+                Error::Otlp(without_credentials(&error.to_string()).into())
+            })?
         };
         exporter.set_resource(resource);
         let (queue, commands) = sync_channel(QUEUE);
