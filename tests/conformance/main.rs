@@ -18,6 +18,7 @@ mod it {
 }
 use it::support;
 
+mod mails;
 mod python;
 mod rotel;
 

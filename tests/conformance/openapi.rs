@@ -17,7 +17,7 @@ include-path = "/register"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 409, 422]
 "#;
 
-const TOKEN: &str = "tester-0123456789abcdef";
+const TOKEN: &str = "tester-hunter2-0123456789";
 
 /// Has it try the API of a stack as a document has it, with all checks that it makes by default.
 async fn examine(stack: &Stack, document: &str, more: &[&str]) {

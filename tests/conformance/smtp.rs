@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,82 +10,9 @@ use nats_serve::traces::{Row, Trace};
 use serde_json::{Value, json};
 
 use crate::{
-    python::python,
-    support::{PATIENCE, Process, Stack, eventually, process},
+    mails::{Mails, PASSWORD},
+    support::{PATIENCE, Stack, eventually, process},
 };
-
-const LOGIN: &str = "mailer:s3cret/@: x";
-const PASSWORD: &str = "s3cret/@: x";
-
-/// A running smtp.py.
-struct Mails {
-    process: Process,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Mails {
-    async fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::start_in(folder, arguments).await
-    }
-
-    async fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/smtp.py");
-        let mut all = vec![script];
-        all.extend(arguments);
-        let mut process = Process::start_program(python(), folder.path(), &all, &[]);
-        process.says("\"port\"").await;
-        let first: Value = serde_json::from_str(process.output().lines().next().unwrap()).unwrap();
-        let port = u16::try_from(first["port"].as_u64().unwrap()).unwrap();
-        Self {
-            process,
-            port,
-            folder,
-        }
-    }
-
-    /// Starts one that wants TLS and a login, and knows them by a certificate of its own making.
-    async fn guarded(tls: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = Command::new("openssl")
-            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
-            .args("-addext subjectAltName=DNS:localhost".split(' '))
-            .args("-addext basicConstraints=critical,CA:FALSE".split(' '))
-            .args("-keyout key.pem -out certificate.pem".split(' '))
-            .current_dir(folder.path())
-            .output()
-            .expect("this test needs openssl");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let arguments = [
-            "--tls",
-            tls,
-            "--certificate",
-            "certificate.pem",
-            "--key",
-            "key.pem",
-            "--login",
-            LOGIN,
-        ];
-        Self::start_in(folder, &arguments).await
-    }
-
-    fn accepted(&self) -> Vec<Value> {
-        let output = self.process.output();
-        let lines = output
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line.get("to").is_some()).collect()
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.folder.path().join("certificate.pem")
-    }
-}
 
 async fn stack(url: &str, more: &[(&str, &str)]) -> Stack {
     let mut variables = vec![

@@ -165,7 +165,7 @@ async fn each_call_of_a_request_is_of_one_trace_and_a_span_of_its_own() {
     for (test, parent, expected) in tests {
         let id = harness.next_id();
         let headers = parent.map(|parent| ("traceparent", parent.to_owned()));
-        let body = format!(r#"{{"name":"X","email":"{id}@example.com"}}"#);
+        let body = format!(r#"{{"name":"Xenia","email":"{id}@example.com"}}"#);
         let headers: Vec<Header> = headers.into_iter().collect();
         let answer = harness.ask("POST /register", &id, &headers, &body).await;
         let subjects = [

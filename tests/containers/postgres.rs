@@ -294,14 +294,14 @@ async fn while_somebody_works_on_a_table_nobodys_key_is_said_to_be_under_way() {
         eventually("a table that is locked", async || {
             asked += 1;
             let email = format!("x{asked}@example.com");
-            database.create_at_once("X", &email).await.err()
+            database.create_at_once("Xenia", &email).await.err()
         })
         .await
     };
     let (worked, refused) = tokio::join!(server.query("test1", work), asking);
     worked.unwrap();
     assert_eq!(Code::Unavailable, refused.code());
-    database.create("Y", "y@example.com").await.unwrap();
+    database.create("Xenia", "y@example.com").await.unwrap();
 }
 
 #[tokio::test]
@@ -443,7 +443,7 @@ async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
     let mut refused = None;
     for n in 0..500 {
         let stored = database
-            .create_at_once("X", &format!("x{n}@example.com"))
+            .create_at_once("Xenia", &format!("x{n}@example.com"))
             .await;
         if let Err(status) = stored {
             refused = Some((n, status.code()));
@@ -457,7 +457,7 @@ async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
     assert_eq!("Alice", database.user("1").await.unwrap().user.name);
     sql("DROP TABLE filler").await.unwrap();
     database
-        .create("X", &format!("x{n}@example.com"))
+        .create("Xenia", &format!("x{n}@example.com"))
         .await
         .unwrap();
 }

@@ -125,7 +125,7 @@ async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
         network.lose_next("_INBOX.user.database.");
         // Without a key: the gateway's own does.
         let email = format!("x{n}@example.com");
-        let registered = bench.stack.register("X", &email).await;
+        let registered = bench.stack.register("Xenia", &email).await;
         assert_eq!(201, registered.status, "{}", registered.body);
         assert_eq!("", registered.header("idempotent-replayed"));
         let said = registered.json();

@@ -63,7 +63,7 @@ impl Work {
                 client
                     .post(url)
                     .header("idempotency-key", format!("load-{n}"))
-                    .json(&serde_json::json!({"name": "Load", "email": email}))
+                    .json(&serde_json::json!({"name": "Quirinus", "email": email}))
             }
         }
     }

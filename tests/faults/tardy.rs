@@ -30,7 +30,7 @@ async fn a_mail_whose_relay_lost_sight_of_it_while_it_was_sent_is_sent_once() {
     let mut bench = Bench::on(nats, &services, &variables).await;
     let behind = [("NATS_URL", &*network.url())];
     bench.add_with("database-service", &behind).await;
-    let registered = bench.stack.register("X", "tardy@example.com").await;
+    let registered = bench.stack.register("Xenia", "tardy@example.com").await;
     assert_eq!(201, registered.status, "{}", registered.body);
     // There was nobody to send it: the relay does.
     bench.add("notification-service").await;

@@ -83,7 +83,7 @@ async fn two_hundred_parallel_registrations_are_two_hundred_users_and_mails() {
         let stack = &stack;
         async move {
             let body =
-                json!({"name": format!("User {n}"), "email": format!("user{n}@example.com")});
+                json!({"name": format!("Ulrike {n}"), "email": format!("user{n}@example.com")});
             let key = format!("k{n}");
             let headers = [
                 ("content-type", "application/json"),
@@ -188,11 +188,11 @@ async fn database_and_mail_are_called_at_the_same_time() {
 async fn addresses_that_look_odd_and_are_right_get_their_mail() {
     let stack = Stack::start().await;
     for email in [
-        "n4@[127.0.0.1]",
+        "xenia@[127.0.0.1]",
         "\"a b\"@example.com",
         "o'brien+x@example.com",
     ] {
-        let registered = stack.register("Doe, \"J\" <x>", email).await;
+        let registered = stack.register("Xenia, \"J\" <x>", email).await;
         assert_eq!(201, registered.status, "{}", registered.body);
         let notification = &registered.json()["data"]["notification"];
         assert_eq!("sent", notification["status"], "{email}");
@@ -203,7 +203,7 @@ async fn addresses_that_look_odd_and_are_right_get_their_mail() {
 #[tokio::test]
 async fn callers_of_the_reference_application_may_send_their_bearer_token() {
     let stack = Stack::start().await;
-    let token = [("authorization", "Bearer some-token")];
+    let token = [("authorization", "Bearer hunter2")];
     let reply = stack
         .send(reqwest::Method::GET, "/user/1", &token, None)
         .await;

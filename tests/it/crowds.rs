@@ -25,8 +25,8 @@ use tokio::{
 
 use crate::support::{PATIENCE, Stack, echo::CALLER, eventually};
 
-const ONE: &str = "one-0123456789abcdef";
-const OTHER: &str = "two-0123456789abcdef";
+const ONE: &str = "one-hunter2-0123456789";
+const OTHER: &str = "two-hunter2-0123456789";
 
 /// An edge before one route, which echoes.
 async fn edge(options: http::Options) -> String {
@@ -99,7 +99,7 @@ async fn a_client_that_asks_too_fast_is_told_to_wait_and_others_are_served() {
         stack.send(
             Method::GET,
             "/user/1",
-            &[("authorization", "Bearer no")],
+            &[("authorization", "Bearer no-hunter2")],
             None,
         )
     };

@@ -125,7 +125,7 @@ async fn a_statement_that_fails_is_an_error_that_says_why_by_a_class() {
         .execute(&mut other)
         .await
         .unwrap();
-    let refused = stack.register("X", "x@example.com").await;
+    let refused = stack.register("Xenia", "x@example.com").await;
     refused.problem(503);
     let trace = eventually("the statement that failed", async || {
         let trace = stack.trace(&refused, 8).await;
@@ -148,7 +148,7 @@ async fn a_mail_that_cant_be_written_is_an_error_that_names_no_file() {
     let folder = stack.folder().join(".nats-serve/mails");
     std::fs::remove_dir(&folder).unwrap();
     std::fs::write(&folder, "no folder").unwrap();
-    let registered = stack.register("X", "x@example.com").await;
+    let registered = stack.register("Xenia", "x@example.com").await;
     assert_eq!(201, registered.status, "{}", registered.body);
     let trace = eventually("the step that failed", async || {
         let trace = stack.trace(&registered, 9).await;
@@ -168,7 +168,7 @@ async fn a_mail_that_cant_be_written_is_an_error_that_names_no_file() {
 async fn what_is_in_no_trace_begins_none() {
     let mut stack = Stack::with(&FULL).await;
     stack.leave("notification-service").await;
-    let registered = stack.register("X", "x@example.com").await;
+    let registered = stack.register("Xenia", "x@example.com").await;
     assert_eq!(201, registered.status, "{}", registered.body);
     stack.add("notification-2", "notification-service");
     stack.ready("notification-2").await;

@@ -427,7 +427,7 @@ async fn a_gate_that_is_not_the_callers_is_not_asked_and_makes_nobody_unready() 
     // The database may call the notification service, which may not publish there.
     let database = with_key_of("database", nats).connect(nats.url()).await;
     let database = database.unwrap();
-    let body = r#"{"registration_id":"abcdef","name":"x","email":"x@example.com","gate":"gate.nobody.x.00ff","gate_wait_ms":500}"#;
+    let body = r#"{"registration_id":"abcdef","name":"Xenia","email":"x@example.com","gate":"gate.nobody.x.00ff","gate_wait_ms":500}"#;
     let answers = "_INBOX.database.notification.x.00ff";
     let mut answer = database.subscribe(answers).await.unwrap();
     let asked =

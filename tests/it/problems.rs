@@ -53,7 +53,7 @@ async fn what_the_client_gets_wrong_is_a_problem_document() {
         .send(Method::POST, "/register", &[], Some("name=x".to_owned()))
         .await;
     no_json.problem(415);
-    let big = format!("{{\"name\":\"{}\"}}", "x".repeat(20 * 1024));
+    let big = format!("{{\"name\":\"{}\"}}", "Xenia ".repeat(4 * 1024));
     stack.post("/register", &big).await.problem(413);
 }
 

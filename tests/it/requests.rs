@@ -34,7 +34,7 @@ async fn the_slow_and_the_failed_of_many_requests_are_found() {
     let hurried = [("request-timeout-ms", "20")];
     let late = stack.send(Method::GET, "/user/2", &hurried, None).await;
     late.problem(504);
-    let registered = stack.register("D", "d@example.com").await;
+    let registered = stack.register("David", "d@example.com").await;
     assert_eq!(201, registered.status);
     stack.trace(&registered, 9).await;
     let all = eventually("all requests", async || {

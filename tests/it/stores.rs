@@ -115,7 +115,7 @@ async fn while_another_holds_the_sqlite_file_writes_say_so_soon_and_reads_go_on(
     let asked = Instant::now();
     let writes = (0..10).map(|n| {
         let stack = &stack;
-        async move { stack.register("X", &format!("x{n}@example.com")).await }
+        async move { stack.register("Xenia", &format!("x{n}@example.com")).await }
     });
     for refused in futures_util::future::join_all(writes).await {
         refused.problem(503);
@@ -132,7 +132,7 @@ async fn while_another_holds_the_sqlite_file_writes_say_so_soon_and_reads_go_on(
 
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     other.close().await.unwrap();
-    assert_eq!(201, stack.register("X", "x0@example.com").await.status);
+    assert_eq!(201, stack.register("Xenia", "x0@example.com").await.status);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
     let mut refused = 0;
     for n in 0..400 {
         let email = format!("{n}@example.com");
-        let reply = stack.register("X", &email).await;
+        let reply = stack.register("Xenia", &email).await;
         match reply.status.as_u16() {
             201 => {
                 let id = reply.json()["data"]["user"]["id"]
@@ -194,7 +194,7 @@ async fn a_disk_that_is_full_costs_writes_and_leaves_nothing_half_done() {
     // With room again it goes on, the same process.
     make_room(&mut stack).await;
     eventually("a registration", async || {
-        let reply = stack.register("X", "after@example.com").await;
+        let reply = stack.register("Xenia", "after@example.com").await;
         (reply.status == 201).then_some(())
     })
     .await;

@@ -1,5 +1,6 @@
 //! What the tests stand on: processes of the real program, in folders of their own.
 
+pub(crate) mod canaries;
 pub(crate) mod echo;
 pub(crate) mod nats;
 pub(crate) mod process;

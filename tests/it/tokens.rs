@@ -7,8 +7,8 @@ use crate::support::{
     stack::{Reply, trace_in},
 };
 
-const TOKEN: &str = "one-0123456789abcdef";
-const NEXT: &str = "two-0123456789abcdef";
+const TOKEN: &str = "one-hunter2-0123456789";
+const NEXT: &str = "two-hunter2-0123456789";
 const CALLERS_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 async fn get(stack: &Stack, path: &str, token: &str) -> Reply {

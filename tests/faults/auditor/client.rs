@@ -45,14 +45,14 @@ pub(crate) fn intents(number: u32, random: &mut StdRng) -> Vec<Intent> {
         };
         let new = |to: &str, key| Intent {
             email: format!("{to}{n}@example.com"),
-            name: format!("User {n}"),
+            name: format!("Ulrike {n}"),
             key,
         };
         let key = || Some(format!("key-{run}-{n}"));
         let intent = match (random.random_range(0..100), all.get(earlier)) {
             (0..8, Some(earlier)) => earlier.clone(),
             (8..10, Some(earlier)) => Intent {
-                name: "Somebody else".to_owned(),
+                name: "Quirinus".to_owned(),
                 ..earlier.clone()
             },
             (10..14, Some(earlier)) => Intent {

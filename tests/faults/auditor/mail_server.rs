@@ -63,7 +63,8 @@ impl MailServer {
         let seed = ["--moods", &self.seed, "--life", &life];
         let arguments = ["-c", SCRIPT, "--port", &port].into_iter().chain(seed);
         let arguments: Vec<&str> = arguments.collect();
-        let mut process = Process::start_program(python(), Path::new("/"), &arguments, &[]);
+        let process = Process::start_program(python(), Path::new("/"), &arguments, &[]);
+        let mut process = process.with_mails();
         process.says("\"port\"").await;
         let output = process.output();
         let first: Value = serde_json::from_str(output.lines().next().unwrap()).unwrap();

@@ -17,7 +17,7 @@ use rustix::{
     pty, termios,
 };
 
-use crate::support::{eventually, process};
+use crate::support::{canaries, eventually, process};
 
 const ROWS: NonZeroU16 = NonZeroU16::new(24).unwrap();
 /// Rows that have left the screen at the top.
@@ -119,6 +119,7 @@ impl Drop for Terminal {
             let rows = self.seen.lock().unwrap().rows();
             eprintln!("--- the terminal showed:\n{}", rows.join("\n"));
         }
+        canaries::see_that_none_is_in("what a terminal showed", &self.seen.lock().unwrap().bytes);
     }
 }
 

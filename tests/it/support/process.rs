@@ -1,15 +1,20 @@
 //! A process of the real program, whose output is kept and which never outlives its test.
+//!
+//! When it ends with its test, what it has said is searched for canaries, and so is what `run` has printed.
 
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, canaries, eventually};
+
+/// How long the end of what a process has said is waited for, where its children have its pipes, too.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The program under test.
 pub(crate) fn program() -> &'static str {
@@ -19,17 +24,26 @@ pub(crate) fn program() -> &'static str {
         .expect("cargo builds it")
 }
 
+/// Where spans are written to, in the folder of a process that is not told otherwise.
+pub(crate) const SPANS: &str = ".nats-serve/spans";
+
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     name: String,
     output: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
+    /// Where it writes spans, if nobody else looks at them.
+    spans: Option<PathBuf>,
+    is_told_names: bool,
 }
 
 impl Process {
     /// Starts the program in a folder, without the settings of whoever runs the tests.
     pub(crate) fn start(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::start_program(program().as_ref(), folder, arguments, variables)
+        let mut process = Self::start_program(program().as_ref(), folder, arguments, variables);
+        process.spans = Some(folder.join(SPANS));
+        process
     }
 
     pub(crate) fn start_program(
@@ -45,13 +59,25 @@ impl Process {
             .spawn()
             .unwrap();
         let output = Arc::<Mutex<String>>::default();
-        keep(child.stdout.take().unwrap(), &output);
-        keep(child.stderr.take().unwrap(), &output);
+        let readers = [
+            keep(child.stdout.take().unwrap(), &output),
+            keep(child.stderr.take().unwrap(), &output),
+        ];
         Self {
             child,
             name: arguments.join(" "),
             output,
+            readers,
+            spans: None,
+            is_told_names: false,
         }
+    }
+
+    /// It is a mail server, which prints the mails that it has got.
+    #[allow(dead_code, reason = "tests/it has none")]
+    pub(crate) fn with_mails(mut self) -> Self {
+        self.is_told_names = true;
+        self
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -86,10 +112,13 @@ impl Process {
 
     /// Where a service tells how it fares, which it says at its start.
     pub(crate) fn admin(&self) -> String {
+        self.admin_if_said().expect("it has said so")
+    }
+
+    pub(crate) fn admin_if_said(&self) -> Option<String> {
         let output = self.output();
-        let said = output.split_once("health and metrics at http://");
-        let (_, rest) = said.expect("it has said so");
-        rest.split(['"', '\n', ' ', ';']).next().unwrap().to_owned()
+        let (_, rest) = output.split_once("health and metrics at http://")?;
+        Some(rest.split(['"', '\n', ' ', ';']).next()?.to_owned())
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -108,8 +137,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let until = Instant::now() + LAST_WORDS;
+        while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
         if thread::panicking() {
             eprintln!("--- `{}` said:\n{}", self.name, self.output());
+        } else if !self.is_told_names {
+            let place = format!("what `{}` said", self.name);
+            canaries::see_that_none_is_in(&place, self.output().as_bytes());
+        }
+        if let Some(spans) = &self.spans {
+            canaries::see_that_none_is_below(spans);
         }
     }
 }
@@ -140,6 +179,8 @@ pub(crate) fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)])
         .unwrap();
     let mut text = String::from_utf8(output.stdout).unwrap();
     text.push_str(&String::from_utf8(output.stderr).unwrap());
+    let place = format!("what `{}` said", arguments.join(" "));
+    canaries::see_that_none_is_in(&place, text.as_bytes());
     (output.status.success(), text)
 }
 
@@ -148,7 +189,7 @@ pub(crate) fn build_folder() -> PathBuf {
     Path::new(program()).parent().unwrap().to_owned()
 }
 
-fn keep(pipe: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn keep(pipe: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let output = Arc::clone(output);
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -156,5 +197,5 @@ fn keep(pipe: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) 
             output.push_str(&line);
             output.push('\n');
         }
-    });
+    })
 }

@@ -1,16 +1,27 @@
 //! The whole application, each service a process, on a NATS of its own.
+//!
+//! When a test is over, the span files, their indexes and the metrics of all processes are searched for canaries.
 
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nats_serve::traces::{self, Trace};
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 
-use super::{Process, Server, eventually};
+use super::{
+    Process, Server, canaries, eventually,
+    process::{SPANS, program},
+};
+
+/// How long each process's metrics are waited for at the end; one may be frozen.
+const METRICS_WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) const SERVICES: [&str; 4] = [
     "database-service",
@@ -58,10 +69,9 @@ impl Stack {
         let mut all = vec![("NATS_URL", url.as_str())];
         all.extend(keys.as_deref().map(|keys| ("NATS_NKEY_FILE", keys)));
         all.extend(variables);
-        Self {
-            nats: Some(nats),
-            ..Self::at(&all)
-        }
+        let mut stack = Self::at(&all);
+        stack.nats = Some(nats);
+        stack
     }
 
     /// The same with a NATS that the settings name.
@@ -93,7 +103,8 @@ impl Stack {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .chain(own.iter().copied())
             .collect();
-        let process = Process::start(self.folder.path(), &[service], &variables);
+        let folder = self.folder.path();
+        let process = Process::start_program(program().as_ref(), folder, &[service], &variables);
         self.processes.insert(name.to_owned(), process);
     }
 
@@ -159,7 +170,7 @@ impl Stack {
     }
 
     pub(crate) fn spans(&self) -> PathBuf {
-        self.folder.path().join(".nats-serve/spans")
+        self.folder.path().join(SPANS)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -184,6 +195,7 @@ impl Stack {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Reply {
+        canaries::see_that_all_are_known(headers, body.as_deref());
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -210,6 +222,30 @@ impl Stack {
             .map(|entry| fs::read_to_string(entry.path()).unwrap())
             .collect()
     }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        for (name, process) in &self.processes {
+            // Some have left, or are frozen.
+            let metrics = process
+                .admin_if_said()
+                .and_then(|admin| read_metrics(&admin).ok());
+            let place = format!("the metrics of {name}");
+            canaries::see_that_none_is_in(&place, &metrics.unwrap_or_default());
+        }
+        canaries::see_that_none_is_below(&self.spans());
+    }
+}
+
+/// Reads them where nothing can be awaited.
+fn read_metrics(admin: &str) -> io::Result<Vec<u8>> {
+    let mut connection = TcpStream::connect(admin)?;
+    connection.set_read_timeout(Some(METRICS_WAIT))?;
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// Reads a trace from span files once it has as many spans as expected.

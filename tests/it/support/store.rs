@@ -274,7 +274,7 @@ async fn an_address_registers_once_in_whatever_case(store: Database) {
         "David@Example.com",
         "alice@example.com",
     ] {
-        let refused = store.create("Other", again).await.unwrap_err();
+        let refused = store.create("Eve", again).await.unwrap_err();
         assert_eq!(Code::Conflict, refused.code(), "{again}");
         let refused = store.create_again("Other", again).await.unwrap_err();
         assert_eq!(Code::Conflict, refused.code(), "{again}");
@@ -302,7 +302,7 @@ async fn users_survive_a_restart(mut store: Database) {
 async fn ten_replicas_may_start_together_on_a_new_store(store: Database) {
     let writes = (0..30).map(|n| {
         let store = &store;
-        async move { store.create("X", &format!("x{n}@example.com")).await }
+        async move { store.create("Xenia", &format!("x{n}@example.com")).await }
     });
     let written = join_all(writes).await;
     let ids: BTreeSet<_> = written.into_iter().map(|user| user.unwrap().id).collect();
@@ -423,7 +423,7 @@ async fn only_who_has_a_mail_may_put_it_off(store: Database) {
 async fn what_is_left_over_is_sent_by_one_of_three_relays(store: Database) {
     let mails = store.take_mails().await;
     let requests: Vec<_> = (0..40)
-        .map(|n| request("X", &format!("x{n}@example.com")))
+        .map(|n| request("Xenia", &format!("x{n}@example.com")))
         .collect();
     for request in &requests {
         store.store(request).await.unwrap();
@@ -441,7 +441,7 @@ async fn what_is_left_over_is_sent_by_one_of_three_relays(store: Database) {
 
 async fn what_nobody_takes_has_failed_until_somebody_retries(store: Database) {
     let mails = store.take_mails().await;
-    let refused = request("X", "refused@example.com");
+    let refused = request("Xenia", "refused@example.com");
     store.store(&refused).await.unwrap();
     store
         .settle(&refused, &refused.holder, Outcome::Later)
