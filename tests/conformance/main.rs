@@ -29,5 +29,6 @@ mod nats_py;
 mod openapi;
 mod otel_py;
 mod otlp;
+mod privacy;
 mod smtp;
 mod trace_context;

@@ -27,7 +27,7 @@ async fn stack_that_sends(endpoint: &str, protocol: &str) -> Stack {
 }
 
 /// Has everybody leave at once, and returns how long that took and what each has said.
-async fn leave(stack: &mut Stack) -> (Duration, BTreeMap<String, String>) {
+pub(crate) async fn leave(stack: &mut Stack) -> (Duration, BTreeMap<String, String>) {
     let began = Instant::now();
     let processes = std::mem::take(&mut stack.processes);
     for process in processes.values() {

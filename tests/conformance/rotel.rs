@@ -84,6 +84,11 @@ impl Rotel {
         format!("http://{}", address(self.http))
     }
 
+    /// All that it has understood.
+    pub(crate) fn printed(&self) -> String {
+        self.process.output()
+    }
+
     /// Waits until it has printed just these spans of a trace, each whole, and returns them as a trace.
     pub(crate) async fn has(&self, expected: &Trace) -> Trace {
         let id = expected.id();

@@ -25,6 +25,7 @@ mod leaving;
 mod lost_events;
 mod metrics;
 mod permissions;
+mod privacy;
 mod problems;
 mod refusals;
 mod registrations;
