@@ -38,8 +38,8 @@ const MIN_BYTES: u64 = 16 << 20;
 /// Appends batches to `<service>-<instance>.jsonl`, then to `.1.jsonl` and so on; a failure costs spans, never a
 /// request.
 ///
-/// Whoever begins a file removes the oldest ones of the folder, anybody's, beyond three quarters of what all together
-/// may have. A file is as large as leaves room for each process to fill one meanwhile.
+/// Whoever begins a file, or has written a part of one, removes the oldest ones of the folder, anybody's, beyond three
+/// quarters of what all together may have. A file is as large as leaves room for each process to fill one meanwhile.
 #[derive(Debug)]
 pub(super) struct SpanFiles {
     dir: PathBuf,
@@ -51,6 +51,8 @@ pub(super) struct SpanFiles {
     number: u64,
     /// How large the segment may become.
     share: u64,
+    /// What was written since old files were looked for.
+    unswept: u64,
     /// Old files can't be removed, which has been said.
     is_stuck: bool,
     line: Vec<u8>,
@@ -69,6 +71,7 @@ impl SpanFiles {
             segment: Segment::new(path(dir, &stem, 0)),
             number: 0,
             share: 0,
+            unswept: 0,
             is_stuck: false,
             losses: Losses::new(format!("writing spans to {}", dir.display())),
             dir: dir.into(),
@@ -101,24 +104,25 @@ impl SpanFiles {
             self.number += 1;
             self.segment = Segment::new(path(&self.dir, &self.stem, self.number));
         }
-        // Also where somebody has cleaned up; what went on into a deleted file would be lost.
-        if !self.segment.is_in_place() {
+        // Also where somebody has cleaned up, and what went on into a deleted file would be lost; and now and then, for
+        // other processes may have come, and the shares are smaller.
+        if !self.segment.is_in_place() || self.unswept > self.share / 4 {
             self.make_room();
         }
+        self.unswept += self.line.len() as u64;
         self.segment.append(&self.line, roots)
     }
 
     fn make_room(&mut self) {
-        match sweep(&self.dir, self.max_bytes, &self.stem) {
-            Ok(share) => self.share = share,
-            Err(error) if !self.is_stuck => {
-                self.is_stuck = true;
-                let dir = self.dir.display();
-                tracing::warn!(
-                    "old spans in {dir} can't be removed, and more are written: {error}"
-                );
-            }
-            Err(_) => {}
+        let swept = sweep(&self.dir, self.max_bytes, &self.stem);
+        self.share = swept.share;
+        self.unswept = 0;
+        if let Some(error) = swept.failed
+            && !self.is_stuck
+        {
+            self.is_stuck = true;
+            let dir = self.dir.display();
+            tracing::warn!("old spans in {dir} can't be removed, and more are written: {error}");
         }
     }
 }

@@ -34,7 +34,9 @@ impl SpanFile {
             return Ok(None);
         }
         let position = index::position_at(&self.path, moment.saturating_sub(CLOCK_SLACK));
-        position.map(Some).map_err(unreadable(&self.path))
+        let position = position.map_err(unreadable(&self.path))?;
+        // An index that tells of more than there is tells of another file.
+        Ok(Some(if position > self.length { 0 } else { position }))
     }
 }
 

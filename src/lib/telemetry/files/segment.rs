@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
@@ -25,6 +25,7 @@ struct Open {
     spans: File,
     /// A help that may be missing.
     index: Option<File>,
+    /// Where its last line ends.
     length: u64,
 }
 
@@ -57,7 +58,7 @@ impl Segment {
             Some(open) => open,
             closed => closed.insert(Open::create(&self.path)?),
         };
-        let offset = open.spans.metadata()?.len();
+        let offset = open.begin()?;
         append_whole(&mut open.spans, offset, line)?;
         let length = line.len() as u64;
         open.length = offset + length;
@@ -74,18 +75,35 @@ impl Segment {
 }
 
 impl Open {
-    fn create(path: &PathBuf) -> io::Result<Self> {
+    fn create(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
         // First, so that no reader takes the spans for some without an index; and empty, where its spans have gone.
-        let index = File::create(path.with_extension(index::EXTENSION)).ok();
-        let spans = OpenOptions::new().create(true).append(true).open(path)?;
+        let index = open(&path.with_extension(index::EXTENSION));
+        let index = index.and_then(|index| index.set_len(0).map(|()| index));
         Ok(Self {
-            spans,
-            index,
+            spans: open(path)?,
+            index: index.ok(),
             length: 0,
         })
+    }
+
+    /// Returns where the next line begins. Where that is not the end of the last one, somebody has cut the file, or added
+    /// to it: half a line may be there, and the index tells of what is there no more.
+    fn begin(&mut self) -> io::Result<u64> {
+        let end = self.spans.metadata()?.len();
+        if end == self.length {
+            return Ok(end);
+        }
+        if let Some(index) = &self.index {
+            let _ = index.set_len(0);
+        }
+        if end == 0 {
+            return Ok(end);
+        }
+        append_whole(&mut self.spans, end, b"\n")?;
+        Ok(end + 1)
     }
 
     fn note(&mut self, batch: &Batch<'_>) -> io::Result<()> {
@@ -97,6 +115,11 @@ impl Open {
         let offset = index.metadata()?.len();
         append_whole(index, offset, &line)
     }
+}
+
+/// Opens a file to write at its end, wherever that is after a failure.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// Writes at the end, at once, so that other processes read whole lines; or nothing.

@@ -26,12 +26,24 @@ struct Found {
     modified: u64,
 }
 
-/// Removes the oldest files beyond three quarters of the bytes. Returns how large a new file may become, so that the
-/// last quarter is enough for one of each process.
+/// What there is room for after a sweep.
+#[derive(Debug)]
+pub(super) struct Swept {
+    /// How large a new file may become.
+    pub(super) share: u64,
+    /// Why not all that is too much has been removed.
+    pub(super) failed: Option<io::Error>,
+}
+
+/// Removes the oldest files beyond three quarters of the bytes. The last quarter is enough for a new file of each
+/// process.
 ///
 /// Only what has a span file's name is counted, and removed: somebody may keep other things there.
-pub(super) fn sweep(dir: &Path, max_bytes: u64, own: &str) -> io::Result<u64> {
-    let mut found = list(dir)?;
+pub(super) fn sweep(dir: &Path, max_bytes: u64, own: &str) -> Swept {
+    let (mut found, mut failed) = match list(dir) {
+        Ok(found) => (found, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let processes: HashSet<&str> = (found.iter().map(|file| file.process.as_str()))
         .chain([own])
         .collect();
@@ -43,11 +55,16 @@ pub(super) fn sweep(dir: &Path, max_bytes: u64, own: &str) -> io::Result<u64> {
         if bytes <= max_bytes / 4 * 3 && left < MAX_FILES {
             break;
         }
-        remove(&file.path)?;
-        bytes -= file.bytes;
-        left -= 1;
+        // What can't be removed, somebody else's for example, is no reason to keep the others.
+        match remove(&file.path) {
+            Ok(()) => {
+                bytes -= file.bytes;
+                left -= 1;
+            }
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(share)
+    Swept { share, failed }
 }
 
 fn list(dir: &Path) -> io::Result<Vec<Found>> {
@@ -114,6 +131,12 @@ mod tests {
         names
     }
 
+    fn share(dir: &Path, own: &str) -> u64 {
+        let swept = sweep(dir, 1_000, own);
+        assert!(swept.failed.is_none(), "{swept:?}");
+        swept.share
+    }
+
     #[test]
     fn the_oldest_go_with_their_indexes_until_there_is_room_for_all() {
         let dir = tempfile::tempdir().unwrap();
@@ -127,7 +150,7 @@ mod tests {
         write(dir, "notes.jsonl", 5_000, 99);
         write(dir, "gateway-of-mine.jsonl", 5_000, 99);
         // 800 and more are too many for 750.
-        assert_eq!(125, sweep(dir, 1_000, "gateway-aaaaaaaaaa").unwrap());
+        assert_eq!(125, share(dir, "gateway-aaaaaaaaaa"));
         let left = [
             "gateway-aaaaaaaaaa.1.jsonl",
             "gateway-of-mine.jsonl",
@@ -136,7 +159,7 @@ mod tests {
         ];
         assert_eq!(left.as_slice(), names(dir));
         // A process that has none yet needs room as well.
-        assert_eq!(83, sweep(dir, 1_000, "gateway-cccccccccc").unwrap());
+        assert_eq!(83, share(dir, "gateway-cccccccccc"));
         assert_eq!(4, names(dir).len());
     }
 
@@ -146,13 +169,27 @@ mod tests {
         for number in 0..MAX_FILES + 10 {
             fs::write(dir.path().join(format!("a-aaaaaaaaaa.{number}.jsonl")), "").unwrap();
         }
-        sweep(dir.path(), 1_000, "a-aaaaaaaaaa").unwrap();
+        share(dir.path(), "a-aaaaaaaaaa");
         assert_eq!(MAX_FILES - 1, names(dir.path()).len());
     }
 
     #[test]
     fn a_folder_that_is_not_there_has_no_files() {
         let none = Path::new("/nonexistent/spans");
-        assert_eq!(250, sweep(none, 1_000, "a-aaaaaaaaaa").unwrap());
+        assert_eq!(250, share(none, "a-aaaaaaaaaa"));
+    }
+
+    #[test]
+    fn what_cannot_be_removed_keeps_no_other_file_and_takes_nobodys_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        // A folder is not removed like a file; permissions would not stop everybody.
+        fs::create_dir(dir.join("gateway-aaaaaaaaaa.jsonl")).unwrap();
+        write(dir, "gateway-bbbbbbbbbb.jsonl", 400, 0);
+        write(dir, "gateway-bbbbbbbbbb.1.jsonl", 500, 0);
+        let swept = sweep(dir, 1_000, "gateway-bbbbbbbbbb");
+        assert!(swept.failed.is_some());
+        assert_eq!(125, swept.share);
+        assert_eq!(["gateway-aaaaaaaaaa.jsonl"].as_slice(), names(dir));
     }
 }

@@ -70,6 +70,14 @@ fn paths(dir: &Path) -> Vec<String> {
     found.into_iter().map(|request| request.path).collect()
 }
 
+/// What all files have together.
+fn bytes(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
 #[test]
 fn a_request_is_listed_as_it_was_recorded_with_the_index_and_without() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,10 +114,7 @@ fn the_files_of_all_stay_within_their_bytes_and_the_last_traces_are_whole() {
         for (nth, process) in processes.iter_mut().enumerate() {
             process.write(request(trace * 3 + nth as u128));
         }
-        let bytes: u64 = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().metadata().unwrap().len())
-            .sum();
+        let bytes = bytes(dir);
         assert!(bytes <= MAX, "{bytes} bytes after {trace}");
         assert_eq!(3, tail.next(&Filter::default()).unwrap().len(), "{trace}");
     }
@@ -128,6 +133,53 @@ fn the_files_of_all_stay_within_their_bytes_and_the_last_traces_are_whole() {
         let trace = read(dir, &format!("{id:032x}").parse().unwrap()).unwrap();
         assert_eq!(2, trace.rows().len(), "{id}");
     }
+}
+
+#[test]
+fn the_files_of_all_stay_within_their_bytes_also_where_some_come_later() {
+    const MAX: u64 = 64 * 1024;
+    // However far the first one has come with its file by then, and comes before the others write on.
+    for (before, since) in (0..5).flat_map(|before| (4..8).map(move |since| (before, since))) {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let write = |process: &mut SpanFiles, requests: u128| {
+            for nth in 0..requests {
+                process.write(request(nth + 1));
+                let bytes = bytes(dir);
+                assert!(
+                    bytes <= MAX,
+                    "{bytes} bytes, {before} before, {since} since"
+                );
+            }
+        };
+        let mut first = files(dir, MAX);
+        write(&mut first, 40 + before);
+        let mut others = [files(dir, MAX), files(dir, MAX), files(dir, MAX)];
+        others.iter_mut().for_each(|process| write(process, 1));
+        write(&mut first, since);
+        others.iter_mut().for_each(|process| write(process, 4));
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_costs_what_was_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut files = files(dir, 1 << 20);
+    files.write(request(1));
+    files.write(request(2));
+    let path = path(dir, &files.stem, 0);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 10).unwrap();
+    files.write(request(3));
+    assert_eq!(vec!["/user/1", "/user/3"], paths(dir));
+    file.set_len(0).unwrap();
+    files.write(request(4));
+    files.write(request(5));
+    assert_eq!(vec!["/user/4", "/user/5"], paths(dir));
+    let index = fs::read(path.with_extension("index")).unwrap();
+    assert_eq!(2, index.iter().filter(|byte| **byte == b'\n').count());
+    assert!(index.starts_with(b"{"));
 }
 
 #[test]
