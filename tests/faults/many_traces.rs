@@ -13,7 +13,7 @@ use crate::{
     bench::turn,
     settings::figure,
     stopwatch::percentile,
-    support::{Stack, eventually, process::run},
+    support::{Stack, process::run},
 };
 
 const TRACES: usize = 100_000;

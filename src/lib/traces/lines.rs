@@ -136,7 +136,7 @@ mod tests {
         let (_dir, path) = write("a\nb");
         let mut seen = Vec::new();
         forward(&path, 0, |line, finished| {
-            seen.push((line.to_vec(), finished))
+            seen.push((line.to_vec(), finished));
         })
         .unwrap();
         assert_eq!(vec![(b"a".to_vec(), true), (b"b".to_vec(), false)], seen);
