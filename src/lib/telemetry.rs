@@ -264,9 +264,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // What could not be written has been counted.
-            let _ = provider.shutdown_with_timeout(FLUSH_TIMEOUT);
-            counters::read().say();
+            let in_time = provider.shutdown_with_timeout(FLUSH_TIMEOUT).is_ok();
+            counters::read().say(in_time);
         }
         self.logs.flush();
     }

@@ -204,6 +204,11 @@ impl Report {
         self.0.iter().filter(|one| !one.succeeded()).count()
     }
 
+    /// How long each one took.
+    pub(crate) fn took(&self) -> Vec<Duration> {
+        self.0.iter().map(|one| one.took).collect()
+    }
+
     pub(crate) fn slowest(&self) -> Duration {
         self.0.iter().map(|one| one.took).max().unwrap_or_default()
     }
@@ -230,7 +235,7 @@ impl Report {
 
     /// Tells whether the machine was too busy for anything to be measured.
     fn is_starved(&self) -> bool {
-        let took: Vec<Duration> = self.0.iter().map(|one| one.took).collect();
+        let took = self.took();
         let first = self.0.iter().map(|one| one.sent).min();
         let last = self.0.iter().map(|one| one.sent + one.took).max();
         let stalled = match (first, last) {
@@ -246,7 +251,7 @@ impl Report {
     pub(crate) fn assert_all(&self, status: u16, typical: Duration) {
         let other = self.0.iter().find(|one| one.result != Ok(status));
         assert!(other.is_none() && !self.0.is_empty(), "{other:?}: {self}");
-        let took: Vec<Duration> = self.0.iter().map(|one| one.took).collect();
+        let took = self.took();
         let half = percentile(took, 50);
         assert!(half < typical, "{half:?}: {self}");
     }
@@ -292,7 +297,7 @@ impl fmt::Display for Report {
         for (kind, count) in counts {
             write!(f, ", {count} x {kind}")?;
         }
-        let took: Vec<Duration> = self.0.iter().map(|one| one.took).collect();
+        let took = self.took();
         write!(
             f,
             "; p50 {:.1?}, p99 {:.1?}, longest {:.1?}",

@@ -34,12 +34,14 @@ mod calls;
 mod frames;
 mod load;
 mod proxy;
+mod receiver;
 mod registered;
 mod settings;
 mod stalls;
 mod stopwatch;
 
 mod audit;
+mod collector;
 mod cut_off;
 mod flood;
 mod frozen;

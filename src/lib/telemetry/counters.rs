@@ -71,15 +71,15 @@ pub(crate) fn read() -> Spans {
 }
 
 impl Spans {
-    /// Says at the end what was lost, if anything was.
-    pub(super) fn say(self) {
+    /// Says at the end what was lost, if anything was, or what could not be written and sent in time.
+    pub(super) fn say(self, in_time: bool) {
         let Self {
             recorded,
             unqueued,
             files,
             otlp,
         } = self;
-        if unqueued + files.dropped + otlp.dropped == 0 {
+        if in_time && unqueued + files.dropped + otlp.dropped == 0 {
             return;
         }
         tracing::warn!(

@@ -4,10 +4,11 @@
 //! is busy, or gone already, when the last batch leaves.
 
 use std::{
+    fmt::Display,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, Sender as Queue, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -24,8 +25,10 @@ use opentelemetry_sdk::{
 use super::{Error, counters, losses::Losses};
 use crate::client::without_credentials;
 
-/// Batches that may wait for a slow collector.
-const QUEUE: usize = 16;
+/// Spans that may wait for a slow collector, those that it has not answered for included.
+const QUEUE: u64 = 8192;
+/// With so many together nothing more is taken along: receivers take 4 MiB by gRPC, unless told otherwise.
+const EXPORT: usize = 1024;
 /// Longest time for one HTTP exchange; `OTEL_EXPORTER_OTLP_TIMEOUT` shortens the whole export.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,11 +49,25 @@ enum Command {
 /// Hands batches to the sending thread; while the collector is away the newest are dropped.
 #[derive(Debug)]
 pub(super) struct Sender {
-    queue: SyncSender<Command>,
-    /// Spans that were handed over, and those that were then sent or lost.
-    queued: u64,
-    settled: Arc<AtomicU64>,
-    losses: Losses,
+    queue: Queue<Command>,
+    shared: Arc<Shared>,
+}
+
+/// What both threads know.
+#[derive(Debug)]
+struct Shared {
+    /// Spans that were handed over and are neither sent nor lost yet.
+    waiting: AtomicU64,
+    /// Said once, whether the queue is full or sending fails: it is the same collector.
+    losses: Mutex<Losses>,
+}
+
+impl Shared {
+    fn note(&self, spans: u64, sent: Result<(), impl Display>) {
+        counters::OTLP.count(spans, sent.is_ok());
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.note(spans, sent, Instant::now());
+    }
 }
 
 impl Sender {
@@ -67,54 +84,45 @@ impl Sender {
             })?
         };
         exporter.set_resource(resource);
-        let (queue, commands) = sync_channel(QUEUE);
-        let settled = Arc::<AtomicU64>::default();
+        let (queue, commands) = channel();
+        let shared = Arc::new(Shared {
+            waiting: AtomicU64::new(0),
+            losses: Mutex::new(Losses::new("sending spans by OTLP")),
+        });
         thread::Builder::new()
             .name("nats-serve-otlp".to_owned())
             .spawn({
-                let settled = Arc::clone(&settled);
-                move || runtime.block_on(run(&exporter, &commands, &settled))
+                let shared = Arc::clone(&shared);
+                move || runtime.block_on(run(&exporter, &commands, &shared))
             })
             .map_err(Error::Thread)?;
-        Ok(Self {
-            queue,
-            queued: 0,
-            settled,
-            losses: Losses::new("queueing spans for OTLP"),
-        })
+        Ok(Self { queue, shared })
     }
 
-    pub(super) fn send(&mut self, batch: Vec<SpanData>) {
+    pub(super) fn send(&self, mut batch: Vec<SpanData>) {
+        // Thousands of small ones may wait.
+        batch.shrink_to_fit();
         let spans = batch.len() as u64;
-        let queued = self.queue.try_send(Command::Batch(batch));
-        match &queued {
-            Ok(()) => self.queued += spans,
-            Err(_) => counters::OTLP.count(spans, false),
+        if self.shared.waiting.load(Relaxed) + spans > QUEUE {
+            self.shared
+                .note(spans, Err("the collector is too slow, or away"));
+            return;
         }
-        let queued = queued.map_err(|_| "the collector is too slow, or away");
-        self.losses.note(spans, queued, Instant::now());
+        self.shared.waiting.fetch_add(spans, Relaxed);
+        if self.queue.send(Command::Batch(batch)).is_err() {
+            self.shared.waiting.fetch_sub(spans, Relaxed);
+            self.shared.note(spans, Err("its thread has ended"));
+        }
     }
 
     /// Sends what is queued, until the deadline; the rest is lost.
     pub(super) fn stop(self, deadline: Instant) {
-        if !self.is_sent_by(deadline) {
-            let left = self.queued - self.settled.load(Relaxed);
-            counters::OTLP.count(left, false);
-        }
-    }
-
-    fn is_sent_by(&self, deadline: Instant) -> bool {
         let (done, wait) = sync_channel(1);
-        let mut stop = Command::Stop(done);
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(stop) {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            stop = back;
-            thread::sleep(Duration::from_millis(20));
-        }
+        let stopping = self.queue.send(Command::Stop(done));
         let left = deadline.saturating_duration_since(Instant::now());
-        wait.recv_timeout(left).is_ok()
+        if stopping.is_err() || wait.recv_timeout(left).is_err() {
+            counters::OTLP.count(self.shared.waiting.load(Relaxed), false);
+        }
     }
 }
 
@@ -140,21 +148,34 @@ fn exporter(protocol: Protocol) -> Result<SpanExporter, opentelemetry_otlp::Expo
 }
 
 /// Owns the exporter. Waiting for the queue blocks this thread only; nothing else runs on it.
-async fn run(exporter: &SpanExporter, commands: &Receiver<Command>, settled: &AtomicU64) {
-    let mut losses = Losses::new("sending spans by OTLP");
-    while let Ok(command) = commands.recv() {
-        match command {
-            Command::Batch(batch) => {
-                let spans = batch.len() as u64;
-                let sent = exporter.export(batch).await;
-                counters::OTLP.count(spans, sent.is_ok());
-                settled.fetch_add(spans, Relaxed);
-                losses.note(spans, sent, Instant::now());
-            }
-            Command::Stop(done) => {
-                let _ = done.send(());
-                return;
-            }
+async fn run(exporter: &SpanExporter, commands: &Receiver<Command>, shared: &Shared) {
+    while let Ok(first) = commands.recv() {
+        let (batch, stopping) = gather(first, commands);
+        if !batch.is_empty() {
+            let spans = batch.len() as u64;
+            let sent = exporter.export(batch).await;
+            shared.waiting.fetch_sub(spans, Relaxed);
+            shared.note(spans, sent);
+        }
+        if let Some(done) = stopping {
+            let _ = done.send(());
+            return;
         }
     }
+}
+
+/// Takes along what has come while the last batch was on its way: the further the collector, the more goes at a time.
+fn gather(first: Command, commands: &Receiver<Command>) -> (Vec<SpanData>, Option<SyncSender<()>>) {
+    let mut spans = Vec::new();
+    let mut next = Some(first);
+    while let Some(command) = next {
+        match command {
+            Command::Batch(batch) => spans.extend(batch),
+            Command::Stop(done) => return (spans, Some(done)),
+        }
+        next = (spans.len() < EXPORT)
+            .then(|| commands.try_recv().ok())
+            .flatten();
+    }
+    (spans, None)
 }

@@ -63,7 +63,7 @@ impl Processor {
                 .otlp
                 .map(|protocol| Sender::start(protocol, resource))
                 .transpose()?,
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::new(),
             unqueued: 0,
             losses: Losses::new("handing spans over"),
         };
@@ -117,7 +117,8 @@ impl SpanProcessor for Processor {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        let until = Instant::now() + timeout;
+        // What is lost to a collector by then is still to be counted.
+        let until = Instant::now() + timeout * 9 / 10;
         self.command(|done| Command::Stop(done, until), timeout)
     }
 }
@@ -187,8 +188,8 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        match (&mut self.files, &mut self.otlp) {
+        let batch = std::mem::take(&mut self.batch);
+        match (&mut self.files, &self.otlp) {
             (Some(files), Some(otlp)) => {
                 files.write(batch.clone());
                 otlp.send(batch);
