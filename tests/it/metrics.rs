@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::support::{Stack, eventually, stack::SERVICES};
 
 /// The value of one series, by its line without the value.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(text: &str, series: &str) -> Option<f64> {
     let lines = text.lines().map(|line| line.split(" # ").next().unwrap());
     let mut found =
         lines.filter_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());

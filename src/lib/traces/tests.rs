@@ -115,6 +115,22 @@ fn damaged_and_torn_lines_cost_only_themselves() {
 }
 
 #[test]
+fn an_index_that_tells_of_more_than_there_is_keeps_nobody_from_the_spans() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), REGISTER, &register());
+    // As it would be beside a file that somebody has cut since.
+    let root = r#""start":1693310400000000000,"duration":1,"method":"","path":"","route":"","status":null,"error":false"#;
+    let root = format!(r#"{{"trace_id":"{REGISTER}",{root}}}"#);
+    let of_another = format!(r#"{{"written":1,"offset":0,"length":1000000,"roots":[{root}]}}"#);
+    for file in fs::read_dir(dir.path()).unwrap() {
+        let index = file.unwrap().path().with_extension("index");
+        fs::write(index, format!("{of_another}\n")).unwrap();
+    }
+    let trace = read(dir.path(), &prefix(REGISTER)).unwrap();
+    assert_eq!(9, trace.rows().len());
+}
+
+#[test]
 fn ids_in_upper_case_are_the_same_ids() {
     let dir = tempfile::tempdir().unwrap();
     for sketch in register() {

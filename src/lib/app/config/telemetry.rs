@@ -41,7 +41,7 @@ pub(crate) struct Telemetry {
         env = "SPANS_MAX_BYTES",
         value_name = "BYTES",
         default_value_t = 256 << 20,
-        value_parser = clap::value_parser!(u64).range(16 << 20..)
+        value_parser = bytes
     )]
     spans_max_bytes: u64,
     /// Whether traces are recorded. Set, it wins over OTEL_SDK_DISABLED [default: true].
@@ -151,6 +151,18 @@ fn filter(text: &str) -> Result<String, String> {
     let read = tracing_subscriber::EnvFilter::builder().parse(text);
     read.map(|_| text.to_owned())
         .map_err(|error| error.to_string())
+}
+
+/// With less the processes would not find room for what they write at a time.
+const MIN_BYTES: u64 = 16 << 20;
+
+fn bytes(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(bytes) if bytes >= MIN_BYTES => Ok(bytes),
+        _ => Err(format!(
+            "write a number of bytes, {MIN_BYTES} (16 MiB) at least"
+        )),
+    }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
