@@ -19,7 +19,8 @@ const LONG: Duration = Duration::from_secs(24);
 #[tokio::test]
 async fn a_mail_whose_relay_lost_sight_of_it_while_it_was_sent_is_sent_once() {
     let _turn = turn().await;
-    let mut mails = Process::start_program(python(), Path::new("/"), &["-c", SERVER], &[]);
+    let mails = Process::start_program(python(), Path::new("/"), &["-c", SERVER], &[]);
+    let mut mails = mails.with_mails();
     mails.says("\"port\"").await;
     let first: Value = serde_json::from_str(mails.output().lines().next().unwrap()).unwrap();
     let smtp = format!("smtp://127.0.0.1:{}", first["port"]);
