@@ -261,7 +261,7 @@ impl Client {
         let scope = parent
             .get::<RequestScope>()
             .cloned()
-            .unwrap_or_else(|| RequestScope::new(self.shared.options.request_timeout, None));
+            .unwrap_or_else(|| RequestScope::own_work(self.shared.options.request_timeout));
         let began = Instant::now();
         let span = spans::route(names, &self.shared.server, &scope.request_id, &parent);
         let result = match serde_json::to_vec(request) {

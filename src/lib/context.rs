@@ -23,6 +23,8 @@ pub(crate) struct RequestScope {
     pub(crate) request_id: Arc<str>,
     /// Where the caller wants its answer, which names it; empty if nowhere, `None` where nobody called, as at the edge.
     pub(crate) asked_by: Option<Subject>,
+    /// Whether this is no request at all, but work of the process's own: whoever does that says how it went.
+    pub(crate) is_own_work: bool,
 }
 
 /// The process that sent a request, as its reply subject names it: `_INBOX.<service>.<callee>.<instance>.<token>`.
@@ -54,6 +56,15 @@ impl RequestScope {
                 None => random_token(REQUEST_ID_LENGTH).into(),
             },
             asked_by: None,
+            is_own_work: false,
+        }
+    }
+
+    /// Opens a scope for a call that no request is the reason of.
+    pub(crate) fn own_work(timeout: Duration) -> Self {
+        Self {
+            is_own_work: true,
+            ..Self::new(timeout, None)
         }
     }
 
@@ -99,7 +110,7 @@ pub async fn with_deadline<F: Future>(deadline: Instant, future: F) -> F::Output
         },
         None => RequestScope {
             deadline,
-            ..RequestScope::new(Duration::ZERO, None)
+            ..RequestScope::own_work(Duration::ZERO)
         },
     };
     future.with_context(current.with_value(scope)).await

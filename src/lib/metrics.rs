@@ -32,8 +32,9 @@ use crate::Instance;
 
 /// Prefix of what no convention has a name for.
 pub(crate) const PREFIX: &str = "nats_serve";
-/// Longest wait for figures that have to be asked for; then the last ones are shown.
-const REFRESH_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest wait for figures that have to be asked for; then the last ones are shown. Longer than a check of health may
+/// take, which is one of them.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Collects the figures of a process. Cheap to clone; a client has one, see
 /// [`Client::metrics`](crate::Client::metrics).
@@ -111,7 +112,7 @@ impl Metrics {
     }
 
     /// Adds something to be done before figures are read: for those that have to be asked for, like the length of a
-    /// table. It has 500 ms; after that the last figures are shown.
+    /// table. It has a second; after that the last figures are shown.
     pub fn refresh<F, Fut>(&self, refresh: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,

@@ -267,7 +267,11 @@ impl Status {
         let mut chain = cause.to_string();
         let mut next = cause.source();
         while let Some(deeper) = next {
-            chain = format!("{chain}: {deeper}");
+            let words = deeper.to_string();
+            // Some errors of others tell their cause themselves.
+            if !chain.ends_with(&words) {
+                chain = format!("{chain}: {words}");
+            }
             next = deeper.source();
         }
         Some(chain)

@@ -43,7 +43,7 @@ proxy_http_request (APIGateway) server
         replica_handle_request (UserService) server
           proxy_route_to_replica (DatabaseService) client
             replica_handle_request (DatabaseService) server
-              take connection (-) client
+              take connection (-) internal
               SELECT users (-) client
 ",
         draw(&trace)
@@ -96,8 +96,8 @@ proxy_http_request (APIGateway) server
               COMMIT (-) client
           proxy_route_to_replica (NotificationService) client
             replica_handle_request (NotificationService) server
-              mail write (-) client
-              mail rename (-) client
+              mail write (-) internal
+              mail rename (-) internal
               proxy_route_to_replica (DatabaseService) client
                 replica_handle_request (DatabaseService) server
                   BEGIN (-) client

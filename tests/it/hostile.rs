@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{PATIENCE, Server, Stack};
+use crate::support::{PATIENCE, Server, Stack, nats::confirmed};
 use cases::{Case, cases};
 
 /// In everything that must not get anywhere.
@@ -49,7 +49,7 @@ async fn each_odd_request_has_its_answer_and_nothing_odd_goes_further() {
     let nats = stack.nats.as_ref().unwrap();
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let mut heard = listener.subscribe(">").await.unwrap();
-    listener.flush().await.unwrap();
+    confirmed(&listener).await;
 
     let (mut table, mut wrong) = (String::new(), String::new());
     let (mut registered, mut messages) = (0, 0);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::Method;
+use rustix::process::Signal;
 
 use crate::support::{Stack, eventually, stack::SERVICES};
 
@@ -31,7 +32,7 @@ fn series(text: &str, family: &str) -> usize {
 
 fn http(route: &str, status: u16) -> String {
     format!(
-        "http_server_request_duration_seconds_count{{http_request_method=\"GET\",http_route=\"{route}\",http_response_status_code=\"{status}\"}}"
+        "http_server_request_duration_seconds_count{{url_scheme=\"http\",http_request_method=\"GET\",http_route=\"{route}\",http_response_status_code=\"{status}\",error_type=\"\"}}"
     )
 }
 
@@ -45,10 +46,12 @@ async fn requests_and_calls_are_timed_by_what_they_were_and_name_a_trace() {
     check(&gateway, &http("/user/{user_id}", 200), 2.0);
     check(&gateway, &http("/user/{user_id}", 404), 1.0);
     for (status, count) in [("ok", 2.0), ("not_found", 1.0)] {
-        let labels = format!("rpc_method=\"user/get_user_profile\",rpc_status_code=\"{status}\"");
+        let labels = format!(
+            "rpc_system_name=\"nats\",rpc_method=\"user/get_user_profile\",rpc_response_status_code=\"{status}\""
+        );
         let called = format!("rpc_client_call_duration_seconds_count{{{labels},error_type=\"\"}}");
         check(&gateway, &called, count);
-        let handled = format!("rpc_server_call_duration_seconds_count{{{labels}}}");
+        let handled = format!("rpc_server_call_duration_seconds_count{{{labels},error_type=\"\"}}");
         check(&stack.metrics("user-service").await, &handled, count);
     }
     let answered =
@@ -111,7 +114,7 @@ async fn what_goes_wrong_is_counted_where_it_does() {
         &format!("nats_serve_attempts_total{{{nobody}}}"),
         3.0,
     );
-    let failed = "rpc_method=\"database/get_user\",rpc_status_code=\"unavailable\",error_type=\"no_responders\"";
+    let failed = "rpc_system_name=\"nats\",rpc_method=\"database/get_user\",rpc_response_status_code=\"unavailable\",error_type=\"no_responders\"";
     check(
         &text,
         &format!("rpc_client_call_duration_seconds_count{{{failed}}}"),
@@ -141,30 +144,29 @@ async fn what_goes_wrong_is_counted_where_it_does() {
 
 #[tokio::test]
 async fn load_is_shown_while_it_is_there_and_what_was_refused_stays() {
-    let limits = [
-        ("MAX_ONGOING_REQUESTS", "1"),
-        ("MAX_QUEUED_REQUESTS", "0"),
-        ("SIMULATED_LATENCY", "on"),
-    ];
+    let limits = [("MAX_ONGOING_REQUESTS", "1"), ("MAX_QUEUED_REQUESTS", "0")];
     let stack = Stack::with(&limits).await;
-    let slow = stack.get("/user/1");
+    // Frozen, so that the first request lasts until the second has been refused.
+    let frozen = &stack.processes["user-service"];
+    frozen.signal(Signal::STOP);
+    let patient = [("request-timeout-ms", "30000")];
+    let slow = stack.send(Method::GET, "/user/1", &patient, None);
     let look = async {
         eventually("a request in flight", async || {
-            let text = stack.metrics("database-service").await;
+            let text = stack.metrics("gateway").await;
             (value(&text, "nats_serve_requests_in_flight") == Some(1.0)).then_some(())
         })
         .await;
-        stack.get("/user/2").await
+        let refused = stack.get("/user/2").await;
+        frozen.signal(Signal::CONT);
+        refused
     };
     let (first, refused) = tokio::join!(slow, look);
     assert_eq!(200, first.status);
     refused.problem(503);
     let text = stack.metrics("gateway").await;
-    check(
-        &text,
-        "nats_serve_requests_shed_total{entrance=\"http\"}",
-        1.0,
-    );
+    let shed = "nats_serve_requests_shed_total{entrance=\"http\"}";
+    check(&text, shed, 1.0);
     check(&text, "nats_serve_requests_in_flight", 0.0);
     check(&text, "nats_serve_requests_limit", 1.0);
 }

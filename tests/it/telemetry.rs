@@ -8,6 +8,8 @@ use nats_serve::{
     telemetry::{self, Config},
 };
 use pretty_assertions::assert_eq;
+use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::Value;
 use tracing::Instrument;
 
@@ -163,6 +165,74 @@ proxy_route_to_replica (Outer) client
     );
 }
 
+/// What all processes have logged about a request when they have left, but for the line of the request itself.
+async fn causes(stack: &mut Stack, trace_id: &str) -> Vec<Value> {
+    let names: Vec<String> = stack.processes.keys().cloned().collect();
+    let mut about = Vec::new();
+    for name in names {
+        for line in stack.leave(&name).await.output().lines() {
+            let line: Value = serde_json::from_str(line).expect("each line is JSON");
+            for key in [
+                "timestamp",
+                "level",
+                "target",
+                "service",
+                "instance",
+                "message",
+            ] {
+                assert!(line[key].is_string(), "{key} in {line}");
+            }
+            if line["trace_id"] == trace_id && line["target"] != "nats_serve::access" {
+                about.push(line);
+            }
+        }
+    }
+    about
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_answers_is_told_once_by_who_noticed() {
+    // Nobody runs, nobody lives, nobody is done in time.
+    for (how, cause, service) in [
+        (None, "no_responders", "user-service"),
+        (Some(Signal::STOP), "timed_out", "user-service"),
+        (
+            Some(Signal::CONT),
+            "the handler was not done at its deadline",
+            "database-service",
+        ),
+    ] {
+        let mut stack = Stack::with(&[("SIMULATED_LATENCY", "on")]).await;
+        match how {
+            None => drop(stack.leave("database-service").await),
+            Some(signal) => stack.processes["database-service"].signal(signal),
+        }
+        let hurried = [("request-timeout-ms", "80")];
+        let failed = stack.send(Method::GET, "/user/1", &hurried, None).await;
+        assert!(failed.status.is_server_error(), "{}", failed.body);
+        if how == Some(Signal::STOP) {
+            stack.processes["database-service"].signal(Signal::CONT);
+        }
+        let about = causes(&mut stack, &failed.trace_id()).await;
+        assert_eq!(1, about.len(), "{cause}: {about:?}");
+        assert_eq!(
+            (service, cause),
+            (
+                about[0]["service"].as_str().unwrap(),
+                about[0]["cause"].as_str().unwrap()
+            )
+        );
+        assert_eq!(
+            failed.json()["type"],
+            format!(
+                "urn:nats-serve:problem:{}",
+                about[0]["code"].as_str().unwrap()
+            )
+        );
+        assert!(about[0]["operation"].is_string(), "{about:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_failures_cause_is_logged_once_with_the_ids_of_its_request() {
     let mut stack = Stack::start().await;
@@ -178,29 +248,7 @@ async fn a_failures_cause_is_logged_once_with_the_ids_of_its_request() {
     broken.problem(503);
     drop(other);
 
-    let mut lines = Vec::new();
-    for service in crate::support::stack::SERVICES {
-        for line in stack.leave(service).await.output().lines() {
-            let line: Value = serde_json::from_str(line).expect("each line is JSON");
-            for key in [
-                "timestamp",
-                "level",
-                "target",
-                "service",
-                "instance",
-                "message",
-            ] {
-                assert!(line[key].is_string(), "{key} in {line}");
-            }
-            lines.push(line);
-        }
-    }
-    let about: Vec<&Value> = lines
-        .iter()
-        .filter(|line| {
-            line["trace_id"] == broken.trace_id() && line["target"] != "nats_serve::access"
-        })
-        .collect();
+    let about = causes(&mut stack, &broken.trace_id()).await;
     assert_eq!(1, about.len(), "{about:?}");
     assert_eq!("database-service", about[0]["service"]);
     assert_eq!("ERROR", about[0]["level"]);

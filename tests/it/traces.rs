@@ -79,7 +79,7 @@ async fn spans_carry_rays_and_opentelemetrys_attributes() {
         "messaging.destination.template=svc.database.get_user",
         "messaging.system=nats",
         "rpc.method=database/get_user",
-        "rpc.status_code=ok",
+        "rpc.response.status_code=ok",
         "rpc.system.name=nats",
     ];
     let mut routing = rpc.to_vec();

@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const PING: &str = "_ping";
 /// Messages that one attempt may have unread: `accepted`, a sign of life, the answer.
 const UNREAD: usize = 4;
+/// A replica that lives has said by then that it works: that takes it 25 ms.
+const HEARD_BY: Duration = Duration::from_millis(50);
 /// Longest pause between two questions whether an instance lives.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -116,6 +118,11 @@ impl Client {
 }
 
 impl Attempt<'_> {
+    /// Tells whether a replica works on it, or would not have had the time to say so.
+    pub(super) fn is_or_may_be_accepted(&self) -> bool {
+        self.accepted.is_some() || self.sent.elapsed() < HEARD_BY
+    }
+
     /// Waits for the next thing that somebody has to decide about.
     pub(super) async fn next(&mut self) -> Event {
         loop {

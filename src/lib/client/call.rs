@@ -38,15 +38,33 @@ pub(super) struct Failure {
     repeatable: bool,
     /// Who answered, if anybody did.
     answered: Option<ReplyHead>,
+    /// A replica that lives has it, and says itself what became of it.
+    is_anothers: bool,
 }
 
 impl Failure {
+    /// Logs why no handler answered, where that was noticed. What was refused for load is told by its code alone:
+    /// there is much of it.
+    fn log(&self, names: &Names) {
+        let how = self.status.unanswered();
+        if let Some(how) = how.filter(|how| *how != Unanswered::Busy && !self.is_anothers) {
+            tracing::warn!(
+                operation = names.rpc_method,
+                code = %self.status.code(),
+                cause = how.as_str(),
+                "{}",
+                self.status.message()
+            );
+        }
+    }
+
     pub(super) fn new(reason: &'static str, repeatable: bool, status: Status) -> Box<Self> {
         Box::new(Self {
             status,
             reason,
             repeatable,
             answered: None,
+            is_anothers: false,
         })
     }
 
@@ -129,6 +147,9 @@ impl Client {
                 continue;
             }
             if !failure.repeatable || !call.may_repeat(attempt, pause) {
+                if !scope.is_own_work {
+                    failure.log(names);
+                }
                 return Err(failure.status);
             }
             sleep(pause).await;
@@ -255,7 +276,11 @@ impl Call<'_> {
             match attempt.next().await {
                 Event::Final(head, answer) => return Some(finish(head, answer)),
                 Event::NoResponders => return None,
-                Event::Deadline => break Failure::deadline(self.names),
+                Event::Deadline => {
+                    let mut late = Failure::deadline(self.names);
+                    late.is_anothers = attempt.is_or_may_be_accepted();
+                    break late;
+                }
                 Event::Silent => {
                     match target {
                         Some(id) => self.peer.forget(id),

@@ -119,6 +119,7 @@ impl Running<'_> {
             method,
             path,
             status,
+            code = code.map(Code::as_str),
             duration_ms = spent.as_secs_f64() * 1e3,
             "{method} {path} {status}",
         );

@@ -60,7 +60,9 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
             Ok(response) => problem::filled(response),
             Err(_) => {
                 let _inside = handling.clone().attach();
-                Status::new(Code::DeadlineExceeded, "the request took too long").into_response()
+                let late = "the handler was not done at its deadline";
+                let status = Status::new(Code::DeadlineExceeded, "the request took too long");
+                status.with_source(late).into_response()
             }
         };
         end(&handling, &response);

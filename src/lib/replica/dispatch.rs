@@ -336,7 +336,8 @@ impl Core {
             }
             None => {
                 let words = format!("{} took too long", endpoint.names.service.name());
-                Err(Status::new(Code::DeadlineExceeded, words))
+                let late = "the handler was not done at its deadline";
+                Err(Status::new(Code::DeadlineExceeded, words).with_source(late))
             }
         };
         if let Err(status) = &result {

@@ -183,7 +183,7 @@ fn end_hop(span: &Context, failed: Option<&Status>, kind: Option<&'static str>) 
     let span = span.span();
     if span.is_recording() {
         let code = failed.map_or("ok", |status| status.code().as_str());
-        span.set_attribute(attribute(names::RPC_STATUS_CODE, code));
+        span.set_attribute(attribute(names::RPC_RESPONSE_STATUS_CODE, code));
         if let Some(status) = failed.filter(|status| status.code().is_server_error()) {
             fail(&span, kind.unwrap_or(status.code().as_str()));
         }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::Header;
-use crate::support::{PATIENCE, Server, Stack, stack::trace_in};
+use crate::support::{PATIENCE, Server, Stack, nats::confirmed, stack::trace_in};
 
 const USER_CALL: &str = "svc.user.get_user_profile";
 const DATABASE_CALL: &str = "svc.database.get_user";
@@ -59,7 +59,7 @@ impl Harness {
         let nats = async_nats::connect(stack.nats.as_ref().unwrap().url());
         let nats = nats.await.unwrap();
         let calls = nats.subscribe("svc.>").await.unwrap();
-        nats.flush().await.unwrap();
+        confirmed(&nats).await;
         Self {
             stack,
             nats,

@@ -41,7 +41,7 @@ pub(super) async fn answer_for_the_database(scene: &Scene, ask: impl AsyncFn()) 
         .queue_subscribe("svc.database.get_user", "database".to_owned())
         .await
         .unwrap();
-    nats.flush().await.unwrap();
+    crate::support::nats::confirmed(&nats).await;
     let mut failed = HeaderMap::new();
     failed.insert("Nats-Service-Error", "internal error");
     failed.insert("Nats-Service-Error-Code", "500");

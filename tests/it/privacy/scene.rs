@@ -61,7 +61,7 @@ impl Scene {
         }
         let listener = async_nats::connect(&nats_url).await.unwrap();
         let heard = listener.subscribe(">").await.unwrap();
-        listener.flush().await.unwrap();
+        crate::support::nats::confirmed(&listener).await;
         Self {
             stack,
             bearer: format!("Bearer {TOKEN}"),

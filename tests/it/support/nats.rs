@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::ConnectOptions;
+use futures_util::StreamExt;
 
 use super::{Process, eventually, process};
 
@@ -185,4 +186,13 @@ fn port_in(ports: &Path) -> Option<u16> {
 pub(crate) fn with_key_of(service: &str, nats: &Server) -> ConnectOptions {
     let file = nats.nkeys().unwrap().join(format!("{service}.nk"));
     ConnectOptions::with_nkey(fs::read_to_string(file).unwrap().trim().to_owned())
+}
+
+/// Waits until the server has done all that a client has sent, subscriptions above all: flushing only sends it.
+pub(crate) async fn confirmed(client: &async_nats::Client) {
+    let inbox = client.new_inbox();
+    let mut own = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, "".into()).await.unwrap();
+    let back = tokio::time::timeout(super::PATIENCE, own.next()).await;
+    assert!(back.unwrap().is_some(), "the connection was closed");
 }

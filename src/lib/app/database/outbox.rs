@@ -1,5 +1,9 @@
 //! How much of the outbox waits, as metrics.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::store::Store;
 use crate::{
     app::api::outbox::Delivery,
@@ -10,10 +14,14 @@ use crate::{
     },
 };
 
-/// Shows what is not sent; each replica on a store tells the same. Where the store can't be asked the last figures stay.
+/// Less than whoever reads metrics has.
+const STORE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Shows what is not sent; each replica on a store tells the same. Where the store can't be asked there are no figures:
+/// old ones would look like good ones.
 pub(super) fn show(metrics: &Metrics, store: &impl Store) {
     let entries = Family::<[(&str, &str); 1], Gauge>::default();
-    let oldest = Gauge::<i64>::default();
+    let oldest = Family::<[(&str, &str); 0], Gauge>::default();
     metrics.register(|registry| {
         let help = "Mails and events that are not sent";
         registry.register("outbox_entries", help, entries.clone());
@@ -24,7 +32,10 @@ pub(super) fn show(metrics: &Metrics, store: &impl Store) {
     metrics.refresh(move || {
         let (store, entries, oldest) = (store.clone(), entries.clone(), oldest.clone());
         async move {
-            let Ok(outbox) = store.outbox(Some(Delivery::Pending), 1).await else {
+            let asking = timeout(STORE_TIMEOUT, store.outbox(Some(Delivery::Pending), 1));
+            let Ok(Ok(outbox)) = asking.await else {
+                entries.clear();
+                oldest.clear();
                 return;
             };
             let set = |status, number: u64| {
@@ -38,6 +49,7 @@ pub(super) fn show(metrics: &Metrics, store: &impl Store) {
                 .entries
                 .first()
                 .map(|entry| now - entry.created_at_ms);
+            let oldest = oldest.get_or_create(&[]);
             oldest.set(age.unwrap_or(0).max(0) / 1000);
         }
     });

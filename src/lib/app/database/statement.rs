@@ -8,7 +8,7 @@ mod summary;
 
 use std::sync::Arc;
 
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, KeyValue, trace::SpanKind};
 use sqlx::{Database, Encode, Executor, IntoArguments, Type, query::Query};
 
 use crate::telemetry::{
@@ -41,6 +41,7 @@ impl Place {
     pub(super) fn connecting(&self) -> Step {
         Step::below(parent_of_steps(), || What {
             name: "take connection".into(),
+            kind: SpanKind::Internal,
             attributes: (*self.0).clone(),
         })
     }
@@ -70,6 +71,7 @@ impl Place {
         attributes.push(KeyValue::new(steps::DB_QUERY_TEXT, words.join(" ")));
         What {
             name: summary.into(),
+            kind: SpanKind::Client,
             attributes,
         }
     }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use lettre::Message;
+use opentelemetry::trace::SpanKind;
 use tokio::task::spawn_blocking;
 
 use super::mailer::{self, Id, Mailer, Sent};
@@ -100,6 +101,7 @@ async fn blocking(
 ) -> Result<(), Status> {
     let step = Step::below(parent_of_steps(), || What {
         name: name.into(),
+        kind: SpanKind::Internal,
         attributes: Vec::new(),
     });
     let doing = async {

@@ -22,7 +22,7 @@ use lettre::{
         Error, PoolConfig, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, response::Response,
     },
 };
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, trace::SpanKind};
 use tokio::{
     sync::Semaphore,
     task::{JoinHandle, spawn_blocking},
@@ -86,6 +86,7 @@ impl Smtp {
     fn step(&self, name: &'static str) -> Step {
         Step::below(parent_of_steps(), || What {
             name: name.into(),
+            kind: SpanKind::Client,
             attributes: vec![
                 KeyValue::new(NETWORK_PROTOCOL_NAME, "smtp"),
                 KeyValue::new(names::SERVER_ADDRESS, Arc::clone(&self.host)),

@@ -18,9 +18,12 @@ pub(crate) struct HttpDurations(Durations<Labels>);
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
+    /// TLS is a proxy's business.
+    url_scheme: &'static str,
     http_request_method: &'static str,
     http_route: Route,
     http_response_status_code: u16,
+    error_type: Option<u16>,
 }
 
 /// The template that matched. A path that nobody serves has none: strangers invent as many as they like.
@@ -50,9 +53,11 @@ impl HttpDurations {
         span: &SpanContext,
     ) {
         let labels = Labels {
+            url_scheme: "http",
             http_request_method: method,
             http_route: Route(route),
             http_response_status_code: status,
+            error_type: (status >= 500).then_some(status),
         };
         self.0.note(&labels, spent, span);
     }

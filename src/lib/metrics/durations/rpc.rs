@@ -14,6 +14,7 @@ use crate::{
     client::Unanswered,
     metrics::{Metrics, PREFIX},
     operation::Names,
+    telemetry::names::NATS,
 };
 
 /// The caller's side: calls with all their attempts.
@@ -25,9 +26,10 @@ pub(crate) struct CallDurations {
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
+    rpc_system_name: &'static str,
     rpc_method: &'static str,
-    rpc_status_code: &'static str,
-    /// Why no handler answered.
+    rpc_response_status_code: &'static str,
+    /// Why no handler answered, or how a handler failed.
     error_type: &'static str,
 }
 
@@ -75,11 +77,12 @@ impl CallDurations {
         span: &SpanContext,
     ) {
         let labels = CallLabels {
+            rpc_system_name: NATS,
             rpc_method: names.rpc_method,
-            rpc_status_code: code(failed.map(Status::code)),
+            rpc_response_status_code: code(failed.map(Status::code)),
             error_type: failed
                 .and_then(Status::unanswered)
-                .map_or("", Unanswered::as_str),
+                .map_or_else(|| error(failed.map(Status::code)), Unanswered::as_str),
         };
         self.durations.note(&labels, spent, span);
     }
@@ -91,8 +94,10 @@ pub(crate) struct HandleDurations(Durations<HandleLabels>);
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct HandleLabels {
+    rpc_system_name: &'static str,
     rpc_method: &'static str,
-    rpc_status_code: &'static str,
+    rpc_response_status_code: &'static str,
+    error_type: &'static str,
 }
 
 impl HandleDurations {
@@ -116,8 +121,10 @@ impl HandleDurations {
         span: &SpanContext,
     ) {
         let labels = HandleLabels {
+            rpc_system_name: NATS,
             rpc_method: names.rpc_method,
-            rpc_status_code: code(failed),
+            rpc_response_status_code: code(failed),
+            error_type: error(failed),
         };
         self.0.note(&labels, spent, span);
     }
@@ -125,4 +132,10 @@ impl HandleDurations {
 
 fn code(failed: Option<Code>) -> &'static str {
     failed.map_or("ok", Code::as_str)
+}
+
+/// What the caller got wrong is no error.
+fn error(failed: Option<Code>) -> &'static str {
+    let failed = failed.filter(|code| code.is_server_error());
+    failed.map_or("", Code::as_str)
 }

@@ -19,6 +19,8 @@ const CANCELLED: &str = "cancelled";
 #[derive(Debug, Clone)]
 pub(crate) struct What {
     pub(crate) name: Cow<'static, str>,
+    /// Client, where something outside of the process is asked; else internal.
+    pub(crate) kind: SpanKind,
     pub(crate) attributes: Vec<KeyValue>,
 }
 
@@ -59,8 +61,12 @@ impl Step {
         if parents.peek().is_none() {
             return Self { spans: Vec::new() };
         }
-        let What { name, attributes } = what();
-        let begin = |parent| start(name.clone(), SpanKind::Client, attributes.clone(), &parent);
+        let What {
+            name,
+            kind,
+            attributes,
+        } = what();
+        let begin = |parent| start(name.clone(), kind.clone(), attributes.clone(), &parent);
         Self {
             spans: parents.map(begin).collect(),
         }

@@ -50,7 +50,7 @@ fn sqlite(code: &str) -> Cow<'static, str> {
         Some(13) => "SQLITE_FULL".into(),
         Some(14) => "SQLITE_CANTOPEN".into(),
         Some(19) => "SQLITE_CONSTRAINT".into(),
-        _ => format!("SQLite error {code}").into(),
+        _ => format!("SQLITE_{code}").into(),
     }
 }
 
@@ -82,6 +82,6 @@ mod tests {
         assert_eq!("SQLITE_BUSY", sqlite("5"));
         // What was busy is told by what is above its last byte.
         assert_eq!("SQLITE_BUSY", sqlite("517"));
-        assert_eq!("SQLite error 21", sqlite("21"));
+        assert_eq!("SQLITE_21", sqlite("21"));
     }
 }
