@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// What docs/operating.md has alerts on, and what is timed.
-const EVERYWHERE: [(&str, &str); 10] = [
+const EVERYWHERE: [(&str, &str); 15] = [
+    ("nats_serve_ready", "gauge"),
+    ("nats_serve_handler_panics", "counter"),
+    ("nats_serve_repetitions_withheld", "counter"),
+    ("process_open_fds", "gauge"),
+    ("process_max_fds", "gauge"),
     ("rpc_client_call_duration_seconds", "histogram"),
     ("rpc_server_call_duration_seconds", "histogram"),
     ("nats_serve_attempts", "counter"),
