@@ -27,7 +27,11 @@ use super::{
     note::{NOTE_FOR, keep, note},
     process::{Latency, Process},
 };
-use crate::{Client, Code, Ctx, Replica, Status, client::Verdict, telemetry::spans};
+use crate::{
+    Client, Code, Ctx, Replica, Status,
+    client::Verdict,
+    telemetry::{names, spans},
+};
 use folder::MailFolder;
 use mailer::{Id, Mailer, Prepared, Sent};
 use smtp::Smtp;
@@ -181,7 +185,12 @@ impl<M: Mailer> Sender<M> {
                 }
                 Ok(Verdict::Abort) | Err(_) => ("abort", false),
             };
-            spans::event("gate", vec![KeyValue::new("verdict", word)]);
+            let waited = i64::try_from(asked.elapsed().as_micros()).unwrap_or(i64::MAX);
+            let attributes = vec![
+                KeyValue::new("verdict", word),
+                KeyValue::new(names::WAITED_US, waited),
+            ];
+            spans::event("gate", attributes);
             if !proceeds {
                 return None;
             }

@@ -112,7 +112,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let wanted = wanted(args, what);
         return match args.follow {
             true => list::follow(&dir, &wanted),
-            false => list::print(&dir, &wanted),
+            false => {
+                thread::sleep(SETTLE);
+                list::print(&dir, &wanted)
+            }
         };
     };
     if args.follow || !is_for_one(args) {

@@ -57,5 +57,8 @@ pub(crate) const NATS: &str = "nats";
 /// Event of an attempt that did not end in an answer; `error.type` says how.
 pub(crate) const EVENT_ATTEMPT_FAILED: &str = "attempt_failed";
 
+/// On an event: for how long, until then, its span had waited for something that goes on beside it, in microseconds.
+pub(crate) const WAITED_US: &str = "waited_us";
+
 /// Log target of one line a request at the edge. Never attached to spans: the root says it all.
 pub(crate) const ACCESS_LOG: &str = "nats_serve::access";

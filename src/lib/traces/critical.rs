@@ -1,7 +1,8 @@
 //! The critical path: what the answer waited for. Anything else could take longer, and nobody would notice.
 //!
 //! From the end of a span backwards: whoever ended last before a moment is what was waited for until then, and from
-//! his begin on it is the turn of whoever had ended by then.
+//! his begin on it is the turn of whoever had ended by then. One who waited for something beside him, as an event of his
+//! tells, was waited for from that moment on only; before it is the turn of what he waited for.
 
 use super::tree::Placed;
 
@@ -42,13 +43,27 @@ fn mark_from(placed: &mut [Placed], top: usize) {
         let ended = |child: usize| placed[child].span.end.min(placed[at].span.end);
         children.sort_by_key(|child| std::cmp::Reverse((ended(*child), placed[*child].span.start)));
         let mut until = placed[at].span.end;
+        let mut was_held_up = false;
         for child in children {
-            if ended(child) <= until {
-                until = placed[child].span.start;
+            let start = placed[child].span.start;
+            // What held somebody up ended before him, whatever the clocks say.
+            if ended(child) <= until || (was_held_up && start < until) {
+                let held_up = held_up_until(placed, child);
+                was_held_up = held_up.is_some();
+                until = held_up.unwrap_or(start);
                 waiting.push(child);
             }
         }
     }
+}
+
+/// The last moment until which a span, or one below it, waited for something beside it.
+fn held_up_until(placed: &[Placed], at: usize) -> Option<u64> {
+    let below = placed[at..after(placed, at)].iter();
+    below
+        .flat_map(|one| one.span.waits())
+        .map(|wait| wait.end)
+        .max()
 }
 
 #[cfg(test)]
@@ -59,10 +74,14 @@ mod tests {
         read,
     };
 
-    fn numbers(sketches: &[Sketch]) -> Vec<usize> {
+    fn trace(sketches: &[Sketch]) -> Trace {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), REGISTER, sketches);
-        let trace: Trace = read(dir.path(), &Selector::Last).unwrap();
+        read(dir.path(), &Selector::Last).unwrap()
+    }
+
+    fn numbers(sketches: &[Sketch]) -> Vec<usize> {
+        let trace = trace(sketches);
         let critical = trace.rows().filter(|row| row.is_critical);
         critical.map(|row| row.number).collect()
     }
@@ -79,6 +98,21 @@ mod tests {
             sketches[earlier].times.0 = 6_000;
         }
         assert_eq!(vec![1, 2, 3, 4, 5, 8, 9], numbers(&sketches));
+    }
+
+    #[test]
+    fn what_a_parallel_call_waits_for_at_a_gate_is_waited_for_in_its_place() {
+        let mut sketches = register();
+        for earlier in [7, 8] {
+            sketches[earlier].times.0 = 6_000;
+        }
+        // The mail is ready at once, and held back until the row is committed.
+        sketches[8].waited = Some((131_000, 120_000));
+        assert_eq!((1..=9).collect::<Vec<_>>(), numbers(&sketches));
+        let trace = trace(&sketches);
+        let own = |number: usize| trace.rows().nth(number - 1).unwrap().self_time;
+        let whole = trace.rows().nth(8).unwrap().span.duration();
+        assert_eq!(whole - 120_000_000, own(9));
     }
 
     #[test]

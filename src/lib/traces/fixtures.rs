@@ -24,6 +24,8 @@ pub(crate) struct Sketch {
     pub(crate) times: (u64, u64),
     pub(crate) attributes: Vec<(&'static str, Value)>,
     pub(crate) error: Option<&'static str>,
+    /// When it was let through a gate, and for how long it had waited there, in microseconds.
+    pub(crate) waited: Option<(u64, u64)>,
 }
 
 const GATEWAY: (&str, &str) = ("gateway", "APIGateway");
@@ -49,6 +51,7 @@ fn root(method: &str, path: &str, status: u16, end: u64) -> Sketch {
             ),
         ],
         error: None,
+        waited: None,
     }
 }
 
@@ -69,6 +72,7 @@ fn call(
         times,
         attributes: Vec::new(),
         error: None,
+        waited: None,
     };
     let handle = Sketch {
         id: id + 1,
@@ -117,8 +121,13 @@ pub(crate) fn line(trace: &str, sketch: &Sketch) -> String {
         Some(message) => json!({"code": 2, "message": message}),
         None => json!({}),
     };
-    let events = match sketch.id {
-        5 => json!([{
+    let events = match (sketch.waited, sketch.id) {
+        (Some((until, waited)), _) => json!([{
+            "timeUnixNano": (EPOCH + until * 1_000).to_string(),
+            "name": "gate",
+            "attributes": [{"key": "waited_us", "value": {"intValue": waited.to_string()}}],
+        }]),
+        (None, 5) => json!([{
             "timeUnixNano": (EPOCH + 130_500_000).to_string(),
             "name": "gate",
             "attributes": [{"key": "verdict", "value": {"stringValue": "proceed"}}],

@@ -35,8 +35,7 @@ pub fn read(dir: &Path, selector: &Selector) -> Result<Trace, Error> {
         }
         Selector::Prefix(prefix) => {
             let prefix = prefix.to_ascii_lowercase();
-            let start = start_of(&files, &prefix)?;
-            (prefix, start)
+            indexed(&files, &prefix)?.unwrap_or((prefix, 0))
         }
     };
     let mut found = Found::default();
@@ -52,24 +51,25 @@ pub fn read(dir: &Path, selector: &Selector) -> Result<Trace, Error> {
     found.into_trace(dir, prefix)
 }
 
-/// Returns when the one trace began whose whole id this is, if an index knows it; else no span is too old.
+/// Returns the id of the one trace that begins so and when it began, if the indexes know just one.
 ///
-/// Of a shorter one all spans are looked at, for it must fit no other trace.
-fn start_of(files: &[SpanFile], id: &str) -> Result<u64, Error> {
-    let mut start = None;
-    let Ok(id) = id.parse::<TraceId>() else {
-        return Ok(0);
-    };
+/// What began nowhere here, or is one of several, is looked for in all spans.
+fn indexed(files: &[SpanFile], prefix: &str) -> Result<Option<(String, u64)>, Error> {
+    let mut found: BTreeMap<TraceId, u64> = BTreeMap::new();
     for file in files {
         batches(&file.path, file.length, |batch| {
-            let root = batch.roots.iter().find(|root| root.trace_id == id);
-            // One of several gateways may have begun it, and others taken part.
-            let begun = root.map(|root| root.start);
-            start = start.into_iter().chain(begun).min();
+            let fits = |id: TraceId| id.to_string().starts_with(prefix);
+            for root in batch.roots.iter().filter(|root| fits(root.trace_id)) {
+                // One of several gateways may have begun it, and others taken part.
+                let begun = found.entry(root.trace_id).or_insert(root.start);
+                *begun = root.start.min(*begun);
+            }
         })
         .map_err(unreadable(&file.path))?;
     }
-    Ok(start.unwrap_or(0))
+    let only = found.len() == 1;
+    let found = found.pop_first().filter(|_| only);
+    Ok(found.map(|(id, start)| (id.to_string(), start)))
 }
 
 #[derive(Default)]

@@ -1,10 +1,10 @@
 //! One span as it is shown: plain data, whatever the file format was.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use serde::Serialize;
 
-use crate::telemetry::names::{PROXY_HTTP_REQUEST, PROXY_ROUTE_TO_REPLICA};
+use crate::telemetry::names::{PROXY_HTTP_REQUEST, PROXY_ROUTE_TO_REPLICA, WAITED_US};
 
 use super::{SpanId, TraceId};
 
@@ -60,6 +60,18 @@ impl Span {
     #[must_use]
     pub const fn duration(&self) -> u64 {
         self.end.saturating_sub(self.start)
+    }
+
+    /// Returns when it waited for something beside it, and not for what is below it.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Range<u64>> {
+        self.events.iter().filter_map(|event| {
+            let Some(Value::Int(waited)) = event.attributes.get(WAITED_US) else {
+                return None;
+            };
+            let waited = u64::try_from(*waited).ok()?.saturating_mul(1_000);
+            let end = event.time.min(self.end);
+            Some(event.time.saturating_sub(waited).max(self.start)..end)
+        })
     }
 
     /// Returns an attribute's text; `None` where it is absent or no text.

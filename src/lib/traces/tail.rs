@@ -1,23 +1,31 @@
 //! Requests as they are written: the index of each span file, read on from where it ended.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet, VecDeque},
     fs::{self, File},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use super::{
-    Error, Filter, Request,
-    files::{SpanFile, span_files, unreadable},
+    Error, Filter, Request, TraceId,
+    files::{SpanFile, owner, span_files, unreadable},
     index::{self, Batch},
+    otlp::trace_ids,
     requests::{roots, wanted},
 };
+
+/// Looks for which it is remembered who took part in a trace.
+const REMEMBERED: usize = 64;
 
 /// Reads on in span files that grow.
 #[derive(Debug)]
 pub struct Tail {
     dir: PathBuf,
+    /// The traces of one service, of the last looks; and how far each file of its was read for that.
+    service: Option<String>,
+    took_part: VecDeque<HashSet<TraceId>>,
+    of_service: BTreeMap<PathBuf, Position>,
     /// How far each span file has been told of.
     read: BTreeMap<PathBuf, Position>,
 }
@@ -40,9 +48,20 @@ impl Position {
     }
 
     fn end(span_file: &Path) -> Self {
-        let begin = Self::begin(span_file);
-        let bytes = fs::metadata(&begin.file).map_or(0, |metadata| metadata.len());
-        Self { bytes, ..begin }
+        Self::begin(span_file).at_end()
+    }
+
+    /// The same in the span file itself.
+    fn in_spans(span_file: &Path) -> Self {
+        Self {
+            file: span_file.into(),
+            bytes: 0,
+        }
+    }
+
+    fn at_end(self) -> Self {
+        let bytes = fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
+        Self { bytes, ..self }
     }
 }
 
@@ -53,12 +72,54 @@ impl Tail {
     ///
     /// [`Error`] where the directory can't be read; one that isn't there yet is none.
     pub fn new(dir: &Path) -> Result<Self, Error> {
-        let files = files_if_any(dir)?.into_iter();
-        let ends = files.map(|file| (Position::end(&file.path), file.path));
+        Self::of(dir, None)
+    }
+
+    /// The same, and remembers in which traces a service takes part.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tail::new`].
+    pub fn of(dir: &Path, service: Option<&str>) -> Result<Self, Error> {
+        let (mut read, mut of_service) = (BTreeMap::new(), BTreeMap::new());
+        for SpanFile { path, .. } in files_if_any(dir)? {
+            if Some(owner(&path).0) == service {
+                of_service.insert(path.clone(), Position::in_spans(&path).at_end());
+            }
+            let end = Position::end(&path);
+            read.insert(path, end);
+        }
         Ok(Self {
             dir: dir.into(),
-            read: ends.map(|(end, path)| (path, end)).collect(),
+            service: service.map(str::to_owned),
+            took_part: VecDeque::new(),
+            of_service,
+            read,
         })
+    }
+
+    /// Tells whether the service took part in a trace, as far as was written by the last look. It is remembered for
+    /// some sixty looks.
+    #[must_use]
+    pub fn took_part(&self, trace: TraceId) -> bool {
+        self.took_part.iter().any(|look| look.contains(&trace))
+    }
+
+    fn look_at_service(&mut self, files: &[SpanFile]) -> Result<(), Error> {
+        let mut traces = HashSet::new();
+        let own = |file: &&SpanFile| Some(owner(&file.path).0) == self.service.as_deref();
+        for SpanFile { path, .. } in files.iter().filter(own) {
+            let position = self.of_service.entry(path.clone());
+            let position = position.or_insert_with(|| Position::in_spans(path));
+            for line in lines_since(position).map_err(unreadable(path))? {
+                traces.extend(trace_ids(&line));
+            }
+        }
+        self.took_part.push_back(traces);
+        if self.took_part.len() > REMEMBERED {
+            self.took_part.pop_front();
+        }
+        Ok(())
     }
 
     /// Returns the wanted requests that were written since the last time, the oldest first. A service is not looked at:
@@ -68,8 +129,12 @@ impl Tail {
     ///
     /// [`Error`] where a file can't be read.
     pub fn next(&mut self, filter: &Filter) -> Result<Vec<Request>, Error> {
+        let files = files_if_any(&self.dir)?;
+        if self.service.is_some() {
+            self.look_at_service(&files)?;
+        }
         let (mut found, mut read) = (Vec::new(), BTreeMap::new());
-        for SpanFile { path, .. } in files_if_any(&self.dir)? {
+        for SpanFile { path, .. } in files {
             let mut position = match self.read.remove(&path) {
                 None => Position::begin(&path),
                 Some(known) if known.file.exists() => known,

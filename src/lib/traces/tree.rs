@@ -6,7 +6,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+};
 
 use super::{Span, SpanId, critical};
 
@@ -127,17 +130,22 @@ impl Tree {
         }
     }
 
-    /// Returns for how long at least one child was running, within the span's own time.
+    /// Returns for how long at least one child was running, or something beside it was waited for, within the span's own
+    /// time.
     fn covered(&self, id: &SpanId, children: &[SpanId]) -> u64 {
         let Some(span) = self.spans.get(id) else {
             return 0;
         };
+        let children = children.iter().filter_map(|child| self.spans.get(child));
+        let mut parts: Vec<Range<u64>> = children.map(|child| child.start..child.end).collect();
+        parts.extend(span.waits());
+        // Overlaps lie behind `until`.
+        parts.sort_by_key(|part| part.start);
         let mut until = span.start;
         let mut covered: u64 = 0;
-        // Children are sorted by start, so overlaps lie behind `until`.
-        for child in children.iter().filter_map(|child| self.spans.get(child)) {
-            let end = child.end.min(span.end);
-            let start = child.start.max(until);
+        for part in parts {
+            let end = part.end.min(span.end);
+            let start = part.start.max(until);
             covered = covered.saturating_add(end.saturating_sub(start));
             until = until.max(end);
         }

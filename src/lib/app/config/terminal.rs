@@ -45,9 +45,10 @@ impl Terminal {
         termios::tcgetpgrp(io::stdout()).map_or(true, |foreground| foreground == getpgrp())
     }
 
-    /// Any value but an empty one forbids colour: <https://no-color.org>.
+    /// Any value but an empty one forbids colour, <https://no-color.org>, and so does a terminal that knows none.
     pub(crate) fn allows_color(&self) -> bool {
-        self.no_color.as_ref().is_none_or(String::is_empty)
+        let is_dumb = self.term.as_deref() == Some("dumb");
+        self.no_color.as_ref().is_none_or(String::is_empty) && !is_dumb
     }
 
     /// The first of these that is set decides; a locale that names no encoding is taken as modern.

@@ -10,7 +10,7 @@ use std::{
 use super::render::{clean, fit, show_nanos};
 use crate::{
     cli::out,
-    traces::{self, Filter, Request, Tail, requests},
+    traces::{Filter, Request, Tail, requests},
 };
 
 /// How often files are looked at for what is new.
@@ -60,15 +60,14 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
 
 /// Prints each one as it is written, until the process is told to end or nobody reads on.
 pub(super) fn follow(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
-    let mut tail = Tail::new(dir)?;
+    let mut tail = Tail::of(dir, wanted.filter.service.as_deref())?;
     let mut held = VecDeque::new();
     loop {
         let now = Instant::now();
         held.extend(tail.next(&wanted.filter)?.into_iter().map(|one| (now, one)));
         while let Some((_, request)) = held.pop_front_if(|(since, _)| is_told(*since, wanted)) {
-            if takes_part(dir, &request, wanted)
-                && !out::print_while_read(&shown(&request, wanted)?)?
-            {
+            let is_wanted = wanted.filter.service.is_none() || tail.took_part(request.trace_id);
+            if is_wanted && !out::print_while_read(&shown(&request, wanted)?)? {
                 return Ok(());
             }
         }
@@ -79,15 +78,6 @@ pub(super) fn follow(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
 /// Who took part is known when all have written.
 fn is_told(since: Instant, wanted: &Wanted) -> bool {
     wanted.filter.service.is_none() || since.elapsed() >= ALL_HAVE_WRITTEN
-}
-
-fn takes_part(dir: &Path, request: &Request, wanted: &Wanted) -> bool {
-    let Some(service) = &wanted.filter.service else {
-        return true;
-    };
-    // What can't be read has gone meanwhile.
-    let trace = traces::read(dir, &request.trace_id.into());
-    trace.is_ok_and(|trace| trace.services().contains(service.as_str()))
 }
 
 fn shown(request: &Request, wanted: &Wanted) -> anyhow::Result<String> {

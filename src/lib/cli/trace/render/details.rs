@@ -55,8 +55,21 @@ fn tried(span: &Span) -> Option<String> {
 fn happened(event: &Event, begin: u64) -> String {
     let at = show_nanos(event.time.saturating_sub(begin));
     let told = event.attributes.iter();
-    let told: String = told.map(|(key, value)| format!(" {key}={value}")).collect();
+    let told: String = told.map(|(key, value)| said(key, value)).collect();
     format!("+{at} {}{told}", event.name)
+}
+
+fn said(key: &str, value: &Value) -> String {
+    match (key, value) {
+        (names::WAITED_US, Value::Int(waited)) => {
+            let waited = u64::try_from(*waited).unwrap_or(0);
+            format!(
+                ", after a wait of {}",
+                show_nanos(waited.saturating_mul(1_000))
+            )
+        }
+        _ => format!(" {key}={value}"),
+    }
 }
 
 fn number(span: &Span, key: &str) -> Option<i64> {

@@ -101,7 +101,7 @@ impl Layout {
         let indent = self.indented(row.depth);
         let suffix = suffix(row);
         let room = self.name.saturating_sub(indent + suffix.len());
-        let label = fit(&label(row, self.ascii), room, self.ascii);
+        let label = fitting_label(row, room, self.ascii);
         let text = format!("{}{label}{suffix}", " ".repeat(indent));
         pad(&text, self.name)
     }
@@ -161,6 +161,19 @@ impl Layout {
         };
         usize::try_from(cells).unwrap_or(usize::MAX)
     }
+}
+
+/// Cuts the span's name before the service's: the name is one of three, the service is what one looks for.
+fn fitting_label(row: &Row<'_>, room: usize, ascii: bool) -> String {
+    const SHORTEST_NAME: usize = 6;
+    let whole = label(row, ascii);
+    let (Some((name, service)), true) = (whole.split_once(" ("), whole.chars().count() > room)
+    else {
+        return fit(&whole, room, ascii);
+    };
+    let left = room.saturating_sub(service.chars().count() + 2);
+    let name = fit(name, left.max(SHORTEST_NAME), ascii);
+    fit(&format!("{name} ({service}"), room, ascii)
 }
 
 fn label(row: &Row<'_>, ascii: bool) -> String {

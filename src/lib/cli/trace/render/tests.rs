@@ -55,9 +55,9 @@ POST /register -> 201  485.2 ms  9 spans, 4 services
  5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |██████████|
         +130.5 ms gate verdict=proceed
  6.      proxy_route_to_replica (DatabaseService)   125 ms  0.75 ms |███       |
- 7.       replica_handle_request (DatabaseServic… 124.3 ms 124.3 ms |███       |
- 8.      proxy_route_to_replica (NotificationSer…   349 ms  0.75 ms |  ████████|
- 9.       replica_handle_request (NotificationSe… 348.3 ms 348.3 ms |  ████████|
+ 7.       replica_handle_reque… (DatabaseService) 124.3 ms 124.3 ms |███       |
+ 8.      proxy_route_to_re… (NotificationService)   349 ms  0.75 ms |  ████████|
+ 9.       replica_handle_r… (NotificationService) 348.3 ms 348.3 ms |  ████████|
 replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
 notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 ";
@@ -77,9 +77,9 @@ POST /register -> 201  485.2 ms  9 spans, 4 services
  5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |##########|
         +130.5 ms gate verdict=proceed
  6.      proxy_route_to_replica (DatabaseService)   125 ms  0.75 ms |###-------|
- 7.       replica_handle_request (DatabaseServ... 124.3 ms 124.3 ms |###-------|
- 8.      proxy_route_to_replica (NotificationS...   349 ms  0.75 ms |--########|
- 9.       replica_handle_request (Notification... 348.3 ms 348.3 ms |--########|
+ 7.       replica_handle_req... (DatabaseService) 124.3 ms 124.3 ms |###-------|
+ 8.      proxy_route_to_... (NotificationService)   349 ms  0.75 ms |--########|
+ 9.       replica_handle... (NotificationService) 348.3 ms 348.3 ms |--########|
 replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
 notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 ";
@@ -94,13 +94,13 @@ POST /register -> 201  485.2 ms  7 spans, 4 services
                                                        all     self
  1. proxy_http_request                            485.2 ms   2.4 ms |██████████|
  2.  proxy_route_to_replica (APIGateway)          482.8 ms 482.8 ms |██████████|
- 3. a_name_that_is_so_long_that… (parent missing) 479.5 ms  0.75 ms |██████████|
+ 3. a_name_that_i… (UserService) (parent missing) 479.5 ms  0.75 ms |██████████|
  4.  replica_handle_request (UserService)         478.8 ms 129.8 ms |██████████|
      +130.5 ms gate verdict=proceed
- 5.   ✗ proxy_route_to_replica (NotificationServ…   349 ms  0.75 ms |  ████████|
- 6.    ✗ replica_handle_request (NotificationSer… 348.3 ms 348.3 ms |  ████████|
+ 5.   ✗ proxy_route_to_rep… (NotificationService)   349 ms  0.75 ms |  ████████|
+ 6.    ✗ replica_handle_re… (NotificationService) 348.3 ms 348.3 ms |  ████████|
        unavailable: the mail server refused ünder all ?[31mcircumstances, and s…
- 7. replica_handle_request (Dat… (parent missing)     0 ms     0 ms |         █|
+ 7. replica_h… (DatabaseService) (parent missing)     0 ms     0 ms |         █|
 replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
 notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
 incomplete: the parents of 2 spans are missing, 1 call's other side is missing;
@@ -220,7 +220,7 @@ fn colours_change_nothing_but_the_colour() {
         },
     );
     assert!(
-        colored.contains("\u{1b}[31m   ✗ replica_handle_request"),
+        colored.contains("\u{1b}[31m   ✗ replica_handle_re"),
         "{colored}"
     );
     let plain = ["0", "1", "2", "31"].iter().fold(colored, |text, code| {
