@@ -93,6 +93,10 @@ async fn of_a_hundred_thousand_traces_the_last_the_slow_and_the_failed_are_found
     ask(&["slow"]);
     ask(&["errors"]);
     ask(&["list", "--service", "database-service"]);
+    let old = format!("{:08x}{}", COPIES / 2, &original(&failed.trace_id())[..12]);
+    let (old, _) = ask(&[&old]);
+    let old: Value = serde_json::from_str(&old).unwrap();
+    assert_eq!(true, old["complete"], "{old}");
     let (one, _) = ask(&[last["trace_id"].as_str().unwrap()]);
     assert_eq!(last, serde_json::from_str::<Value>(&one).unwrap());
 }
