@@ -210,7 +210,9 @@ impl Events {
                 }
             }
             Event::Disconnected => {
-                self.up.send_replace(false);
+                if self.up.send_replace(false) {
+                    self.trouble.disconnected();
+                }
                 let lost = "the connection is lost; reconnecting";
                 self.health.fail(health::NATS, lost);
                 // Replies to these calls are lost; waiting on would only hide it.

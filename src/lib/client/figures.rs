@@ -1,6 +1,6 @@
 //! What a client counts anyway, as metrics.
 
-use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use super::Shared;
 use crate::metrics::{Figures, Label, PREFIX, prometheus_client::metrics::gauge::Gauge};
@@ -36,7 +36,6 @@ fn show_readiness(client: &Shared) {
 impl Shared {
     fn collect(&self, figures: &mut Figures<'_>) -> std::fmt::Result {
         let is_connected = u64::from(*self.connected.borrow());
-        let connects = &self.nats.statistics().connects;
         figures.gauge(
             "nats_connected",
             "Whether a NATS server is connected",
@@ -45,7 +44,7 @@ impl Shared {
         figures.counter(
             "nats_disconnects",
             "Connections to NATS that were lost",
-            connects.load(Relaxed).saturating_sub(is_connected),
+            self.trouble.disconnects(),
         )?;
         figures.counter(
             "replies_without_caller",

@@ -30,6 +30,7 @@ pub(super) struct Trouble {
     health: Health,
     forbidden: Mutex<Forbidden>,
     dropped: AtomicU64,
+    disconnects: AtomicU64,
     drops_logged: Pace,
     answers_logged: Pace,
     strays_logged: Pace,
@@ -44,6 +45,7 @@ impl Trouble {
             health: health.clone(),
             forbidden: Mutex::default(),
             dropped: AtomicU64::new(0),
+            disconnects: AtomicU64::new(0),
             drops_logged: Pace::default(),
             answers_logged: Pace::default(),
             strays_logged: Pace::default(),
@@ -188,6 +190,15 @@ impl Trouble {
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// Counts a connection that was lost.
+    pub(super) fn disconnected(&self) {
+        self.disconnects.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn disconnects(&self) -> u64 {
+        self.disconnects.load(Relaxed)
     }
 
     fn forbidden(&self) -> MutexGuard<'_, Forbidden> {
