@@ -124,10 +124,14 @@ impl Metrics {
 
     /// Returns all figures as they are now.
     ///
+    /// # Errors
+    ///
+    /// Returns an error where a collector of the application does: half a text would be taken for a whole one.
+    ///
     /// # Cancellation
     ///
     /// Dropping the future drops the refreshes under way; nothing else is changed.
-    pub async fn text(&self, format: Format) -> String {
+    pub async fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let refreshes = lock(&self.shared.refreshes).clone();
         let _ = timeout(
             REFRESH_TIMEOUT,
@@ -136,16 +140,11 @@ impl Metrics {
         .await;
         let mut text = String::new();
         let registry = self.registry();
-        let written = match format {
-            Format::OpenMetrics => encoding::text::encode(&mut text, &registry),
-            Format::Prometheus => encoding::prometheus_text::encode(&mut text, &registry),
-        };
-        if written.is_err() {
-            // A collector of the application, most likely: half a text would be taken for a whole one.
-            tracing::error!("the metrics can't be written");
-            text.clear();
+        match format {
+            Format::OpenMetrics => encoding::text::encode(&mut text, &registry)?,
+            Format::Prometheus => encoding::prometheus_text::encode(&mut text, &registry)?,
         }
-        text
+        Ok(text)
     }
 
     pub(crate) fn calls(&self) -> &CallDurations {
@@ -180,5 +179,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+
+    use super::*;
+    use crate::Service;
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Collector for Broken {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_text_is_none() {
+        let metrics = Metrics::new(&Instance::new(Service::new("clock")));
+        for format in [Format::OpenMetrics, Format::Prometheus] {
+            let text = metrics.text(format).await.expect("written");
+            assert!(text.contains("service_name=\"clock\""), "{text}");
+        }
+        metrics.register(|registry| registry.register_collector(Box::new(Broken)));
+        assert!(metrics.text(Format::OpenMetrics).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_be_asked_for_is_waited_for_a_second_and_no_longer() {
+        let metrics = Metrics::new(&Instance::new(Service::new("clock")));
+        metrics.refresh(std::future::pending);
+        let began = tokio::time::Instant::now();
+        assert!(metrics.text(Format::OpenMetrics).await.is_ok());
+        assert_eq!(REFRESH_TIMEOUT, began.elapsed());
     }
 }

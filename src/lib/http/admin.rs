@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::serve::{Places, serve_at_most};
 use crate::{
-    Client, Health, Shutdown,
+    Client, Code, Health, Shutdown, Status,
     metrics::{Format, Metrics},
 };
 
@@ -98,11 +98,17 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     (status, Json(report))
 }
 
-async fn metrics(State(metrics): State<Metrics>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
     let format = format_for(accepted.unwrap_or_default());
-    let headers = [(header::CONTENT_TYPE, format.content_type())];
-    (headers, metrics.text(format).await)
+    match metrics.text(format).await {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => {
+            let words = "the metrics can't be written";
+            let status = Status::new(Code::Internal, words);
+            status.with_source(error).into_response()
+        }
+    }
 }
 
 /// Who names the older format and not the newer one gets the older one.
