@@ -48,6 +48,11 @@ use crate::Instance;
 /// Longest time that a process waits on its way out for spans to be written and sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What span files have unless told otherwise, in bytes.
+pub(crate) const SPANS_MAX_BYTES: u64 = 256 << 20;
+/// With less the lines of a few busy processes would not find room.
+pub(crate) const MIN_SPANS_MAX_BYTES: u64 = 16 << 20;
+
 /// Log filter unless told otherwise: what the dependencies have to say at `info` is noise.
 const DEFAULT_FILTER: &str = "info,async_nats=off,sqlx=warn,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn,opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=off,opentelemetry-otlp=off";
 
@@ -105,7 +110,7 @@ impl Default for Config {
             enabled: true,
             sampling_ratio: None,
             spans_dir: Some(PathBuf::from(".nats-serve/spans")),
-            spans_max_bytes: 256 << 20,
+            spans_max_bytes: SPANS_MAX_BYTES,
             otlp: None,
             log_filter: None,
             detail: Detail::Hops,

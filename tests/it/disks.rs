@@ -62,6 +62,22 @@ async fn lost_more_and_more(stack: &Stack) {
     }
 }
 
+/// Sees that spans are lost, and nothing else, as long as something is in the way of the gateway's.
+async fn costs_spans_alone_until_it_is_removed(stack: &mut Stack, obstacle: &Path) {
+    let before = while_requests_run(stack, async {
+        lost_more_and_more(stack).await;
+        let before = exported(stack).await;
+        fs::remove_file(obstacle).unwrap();
+        eventually("spans that are written", async || {
+            (exported(stack).await > before).then_some(())
+        })
+        .await;
+        before
+    })
+    .await;
+    is_well_again(stack, before).await;
+}
+
 /// Checks that spans are written and found again, of which one warning and one good word tell.
 async fn is_well_again(stack: &mut Stack, before: f64) {
     stack
@@ -107,18 +123,7 @@ async fn a_full_disk_costs_spans_and_one_warning_until_there_is_room() {
     stack.trace(&reply, 7).await;
     let file = span_file(&stack, "gateway");
     replace(&file, |other| symlink("/dev/full", other).unwrap());
-    let before = while_requests_run(&stack, async {
-        lost_more_and_more(&stack).await;
-        let before = exported(&stack).await;
-        fs::remove_file(&file).unwrap();
-        eventually("spans that are written", async || {
-            (exported(&stack).await > before).then_some(())
-        })
-        .await;
-        before
-    })
-    .await;
-    is_well_again(&mut stack, before).await;
+    costs_spans_alone_until_it_is_removed(&mut stack, &file).await;
 }
 
 /// A folder that can't be written to binds not everybody, and root is one of those; a file in its place binds all.
@@ -135,18 +140,7 @@ async fn a_folder_that_takes_nothing_any_more_costs_spans_and_one_warning_until_
         fs::File::create_new(&folder).ok()
     })
     .await;
-    let before = while_requests_run(&stack, async {
-        lost_more_and_more(&stack).await;
-        let before = exported(&stack).await;
-        fs::remove_file(&folder).unwrap();
-        eventually("spans that are written", async || {
-            (exported(&stack).await > before).then_some(())
-        })
-        .await;
-        before
-    })
-    .await;
-    is_well_again(&mut stack, before).await;
+    costs_spans_alone_until_it_is_removed(&mut stack, &folder).await;
 }
 
 #[tokio::test]

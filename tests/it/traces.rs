@@ -100,6 +100,26 @@ async fn spans_carry_rays_and_opentelemetrys_attributes() {
     assert_eq!(replica(6), trace.rows().nth(6).unwrap().span.instance);
 }
 
+/// The write takes 200 ms, and the mail, which takes 150, waits for it at the gate.
+#[tokio::test]
+async fn of_a_registration_the_write_is_waited_for_and_the_mails_wait_is_nobodys_time() {
+    let stack = Stack::with(&[("SIMULATED_LATENCY", "on")]).await;
+    let registered = stack.register("David", "david@example.com").await;
+    let trace = stack.trace(&registered, 9).await;
+    assert_eq!(tree::REGISTER, draw(&trace));
+    assert!(trace.rows().all(|row| row.is_critical), "{trace:?}");
+    let mail = trace.rows().find(|row| {
+        let is_mail = row.span.text("deployment") == Some("NotificationService");
+        is_mail && row.span.name == "replica_handle_request"
+    });
+    let mail = mail.unwrap();
+    let gate = mail.span.events.iter().find(|event| event.name == "gate");
+    let waited = gate.unwrap().attributes["waited_us"].to_string();
+    let waited = 1_000 * waited.parse::<u64>().unwrap();
+    assert!(waited > 0, "{:?}", mail.span);
+    assert!(mail.self_time <= mail.span.duration() - waited, "{mail:?}");
+}
+
 #[tokio::test]
 async fn the_failing_hop_and_its_callers_are_errors_and_a_404_is_none() {
     let mut stack = Stack::start().await;

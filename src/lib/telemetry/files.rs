@@ -26,14 +26,11 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
 use self::{segment::Segment, sweep::sweep};
-use super::{Config, counters, losses::Losses};
+use super::{Config, MIN_SPANS_MAX_BYTES, counters, losses::Losses};
 use crate::{
     Instance,
     traces::{files::EXTENSION, index::Root},
 };
-
-/// With less the lines of a few busy processes would not find room.
-const MIN_BYTES: u64 = 16 << 20;
 
 /// Appends batches to `<service>-<instance>.jsonl`, then to `.1.jsonl` and so on; a failure costs spans, never a
 /// request.
@@ -76,7 +73,7 @@ impl SpanFiles {
             losses: Losses::new(format!("writing spans to {}", dir.display())),
             dir: dir.into(),
             stem,
-            max_bytes: config.spans_max_bytes.max(MIN_BYTES),
+            max_bytes: config.spans_max_bytes.max(MIN_SPANS_MAX_BYTES),
             resource: resource.into(),
             line: Vec::new(),
         }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::{state, switch};
-use crate::telemetry::{self, names::ACCESS_LOG};
+use crate::telemetry::{self, MIN_SPANS_MAX_BYTES, SPANS_MAX_BYTES, names::ACCESS_LOG};
 
 /// Where span files lie; whoever writes and whoever reads them share this.
 #[derive(Debug, Clone, Args)]
@@ -40,7 +40,7 @@ pub(crate) struct Telemetry {
         long,
         env = "SPANS_MAX_BYTES",
         value_name = "BYTES",
-        default_value_t = 256 << 20,
+        default_value_t = SPANS_MAX_BYTES,
         value_parser = bytes
     )]
     spans_max_bytes: u64,
@@ -153,14 +153,11 @@ fn filter(text: &str) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// With less the processes would not find room for what they write at a time.
-const MIN_BYTES: u64 = 16 << 20;
-
 fn bytes(text: &str) -> Result<u64, String> {
     match text.parse() {
-        Ok(bytes) if bytes >= MIN_BYTES => Ok(bytes),
+        Ok(bytes) if bytes >= MIN_SPANS_MAX_BYTES => Ok(bytes),
         _ => Err(format!(
-            "write a number of bytes, {MIN_BYTES} (16 MiB) at least"
+            "write a number of bytes, {MIN_SPANS_MAX_BYTES} (16 MiB) at least"
         )),
     }
 }

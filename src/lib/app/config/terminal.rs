@@ -64,3 +64,28 @@ impl Terminal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Given {
+        #[command(flatten)]
+        terminal: Terminal,
+    }
+
+    #[test]
+    fn a_terminal_that_knows_no_colour_gets_none_and_neither_does_who_wants_none() {
+        for (flags, expected) in [
+            (&["--term=xterm", "--no-color="][..], true),
+            (&["--term=dumb", "--no-color="], false),
+            (&["--term=xterm", "--no-color=1"], false),
+        ] {
+            let given = Given::parse_from([&["x"], flags].concat());
+            assert_eq!(expected, given.terminal.allows_color(), "{flags:?}");
+        }
+    }
+}
