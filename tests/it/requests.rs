@@ -75,9 +75,22 @@ async fn the_slow_and_the_failed_of_many_requests_are_found() {
     );
     let none = trace(&stack, &["slow", "--over", "1h"]);
     assert_eq!((true, "no request fits\n".to_owned()), none);
-    let (good, said) = trace(&stack, &["last", "--over", "1ms"]);
-    let words = "go with `list`, `slow` or `errors`";
-    assert!(!good && said.contains(words), "{said}");
+    for (arguments, words) in [
+        (
+            &["last", "--over", "1ms"][..],
+            "go with `list`, `slow` or `errors`",
+        ),
+        (&["last", "--limit", "1"], "go with `list`"),
+        (&["slow", "--follow"], "`slow --follow` needs --over"),
+        (&["newest"], "nor is it `list`, `slow` or `errors`"),
+    ] {
+        let (good, said) = trace(&stack, arguments);
+        assert!(!good && said.contains(words), "{said}");
+    }
+    let (good, said) = trace(&stack, &["list", "--service", "UserService"]);
+    let names = "`UserService` has written no span, only database-service, gateway, \
+                 notification-service, user-service have";
+    assert!(good && said.contains(names), "{said}");
     let (good, said) = trace(&stack, &["last", "--json"]);
     let whole: Value = serde_json::from_str(&said).unwrap();
     assert!(good && whole["complete"] == true, "{said}");
@@ -112,6 +125,16 @@ async fn who_follows_sees_each_request_once_and_from_now_on() {
     assert!(!said.contains("/user/1"), "{said}");
     following.signal(rustix::process::Signal::INT);
     following.ended().await;
+
+    let arguments = ["trace", "--follow", "--limit", "2"];
+    let mut following = Process::start(stack.folder(), &arguments, &[]);
+    eventually("its end after two", async || {
+        let _ = stack.get("/user/1").await;
+        (following.output().lines().count() >= 2).then_some(())
+    })
+    .await;
+    assert!(following.ended().await.success());
+    assert_eq!(2, following.output().lines().count());
 }
 
 #[tokio::test]

@@ -303,4 +303,12 @@ async fn the_trace_command_shows_a_request_that_came_with_a_callers_trace() {
         .then_some(())
     })
     .await;
+    // A test, or a page, may ask more than once under the same trace.
+    let _second = stack.send(Method::GET, "/user/99", &outside, None).await;
+    eventually("both requests in one trace", async || {
+        let (good, text) = process::run(stack.folder(), &["trace", "0af7"], &[]);
+        let both = text.contains("2 requests, the first GET /user/1 -> 200");
+        (good && both && text.contains("14. ") && !text.contains("incomplete")).then_some(())
+    })
+    .await;
 }

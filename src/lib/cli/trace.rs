@@ -17,7 +17,7 @@ use self::list::{Wanted, ago};
 use super::out;
 use crate::{
     app::config::{self, duration},
-    traces::{self, Error, Filter, InvalidSelector, Selector, Trace},
+    traces::{self, Error, Filter, Selector, Trace},
 };
 
 /// A trace is whole on disk within a second of its answer; this waits a little longer than that.
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 const SETTLE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(25);
 const WIDTH: usize = 100;
+const LIMIT: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -53,9 +54,9 @@ pub(super) struct Args {
     /// Only requests of so long until now.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
-    /// How many lines at most.
-    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
-    limit: usize,
+    /// How many lines at most: 20, or with --follow without end.
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
     /// Prints each request from now on, until Ctrl-C.
     #[arg(long)]
     follow: bool,
@@ -78,14 +79,17 @@ enum What {
 }
 
 impl FromStr for What {
-    type Err = InvalidSelector;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "list" => Ok(Self::List),
             "slow" => Ok(Self::Slow),
             "errors" => Ok(Self::Errors),
-            _ => text.parse().map(Self::One),
+            _ => match text.parse::<Selector>() {
+                Ok(selector) => Ok(Self::One(selector)),
+                Err(error) => Err(format!("{error}; nor is it `list`, `slow` or `errors`")),
+            },
         }
     }
 }
@@ -108,6 +112,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         (What::One(Selector::Last), true) => &What::List,
         (what, _) => what,
     };
+    if *what == What::Slow && args.follow && args.over.is_none() {
+        bail!("`slow --follow` needs --over: which of those to come are the slowest, nobody knows");
+    }
     let What::One(selector) = what else {
         let wanted = wanted(args, what);
         return match args.follow {
@@ -120,7 +127,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     if args.follow || !is_for_one(args) {
         bail!(
-            "--over, --route, --service, --since and --follow go with `list`, `slow` or `errors`"
+            "--over, --route, --service, --since, --limit and --follow go with `list`, `slow` or `errors`"
         );
     }
     let trace = find(&dir, selector)?;
@@ -136,7 +143,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn is_for_one(args: &Args) -> bool {
-    args.over.is_none() && args.since.is_none() && args.route.is_none() && args.service.is_none()
+    let by_time = args.over.is_none() && args.since.is_none() && args.limit.is_none();
+    by_time && args.route.is_none() && args.service.is_none()
 }
 
 fn width(args: &Args) -> usize {
@@ -154,7 +162,10 @@ fn wanted(args: &Args, what: &What) -> Wanted {
             errors: *what == What::Errors,
         },
         by_duration: *what == What::Slow,
-        limit: args.limit,
+        limit: args.limit.unwrap_or(match args.follow {
+            true => usize::MAX,
+            false => LIMIT,
+        }),
         json: args.json,
         width: width(args),
         ascii: !args.terminal.has_unicode(),

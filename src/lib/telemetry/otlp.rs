@@ -3,7 +3,10 @@
 //! A thread with a runtime of its own sends, because the process's runtime may have one thread that
 //! is busy, or gone already, when the last batch leaves.
 
+mod transport;
+
 use std::{
+    env,
     fmt::Display,
     sync::{
         Arc, Mutex, PoisonError,
@@ -11,17 +14,16 @@ use std::{
         mpsc::{Receiver, Sender as Queue, SyncSender, channel, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use hyper_rustls::HttpsConnectorBuilder;
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     trace::{SpanData, SpanExporter as _},
 };
 
+use self::transport::{Cause, http};
 use super::{Error, counters, losses::Losses};
 use crate::client::without_credentials;
 
@@ -29,8 +31,6 @@ use crate::client::without_credentials;
 const QUEUE: u64 = 8192;
 /// With so many together nothing more is taken along: receivers take 4 MiB by gRPC, unless told otherwise.
 const EXPORT: usize = 1024;
-/// Longest time for one HTTP exchange; `OTEL_EXPORTER_OTLP_TIMEOUT` shortens the whole export.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How spans are sent: the values of `OTEL_EXPORTER_OTLP_PROTOCOL` that are supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,24 +76,26 @@ impl Sender {
             .enable_all()
             .build()
             .map_err(Error::Thread)?;
+        let cause = Cause::default();
         let mut exporter = {
             let _inside = runtime.enter();
-            exporter(protocol).map_err(|error| {
+            exporter(protocol, cause.clone()).map_err(|error| {
                 // It quotes an endpoint that it can't read.
                 Error::Otlp(without_credentials(&error.to_string()).into())
             })?
         };
         exporter.set_resource(resource);
         let (queue, commands) = channel();
+        let to = endpoint(protocol);
         let shared = Arc::new(Shared {
             waiting: AtomicU64::new(0),
-            losses: Mutex::new(Losses::new("sending spans by OTLP")),
+            losses: Mutex::new(Losses::new(format!("sending spans by OTLP to {to}"))),
         });
         thread::Builder::new()
             .name("nats-serve-otlp".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || runtime.block_on(run(&exporter, &commands, &shared))
+                move || runtime.block_on(run(&exporter, &cause, &commands, &shared))
             })
             .map_err(Error::Thread)?;
         Ok(Self { queue, shared })
@@ -127,34 +129,47 @@ impl Sender {
 }
 
 /// Everything but the protocol is read from the environment by the exporter itself.
-fn exporter(protocol: Protocol) -> Result<SpanExporter, opentelemetry_otlp::ExporterBuildError> {
+fn exporter(protocol: Protocol, cause: Cause) -> Result<SpanExporter, ExporterBuildError> {
     match protocol {
         Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
-        Protocol::HttpProtobuf => {
-            let connector = HttpsConnectorBuilder::new()
-                .with_native_roots()
-                .map_err(|error| {
-                    opentelemetry_otlp::ExporterBuildError::InternalFailure(error.to_string())
-                })?
-                .https_or_http()
-                .enable_http1()
-                .build();
-            SpanExporter::builder()
-                .with_http()
-                .with_http_client(HyperClient::new(connector, HTTP_TIMEOUT, None))
-                .build()
-        }
+        Protocol::HttpProtobuf => SpanExporter::builder()
+            .with_http()
+            .with_http_client(http(cause)?)
+            .build(),
     }
 }
 
+/// Names the collector as the exporter reads it, for those who look for why it does not answer.
+fn endpoint(protocol: Protocol) -> String {
+    let variables = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    let mut set = variables.into_iter().filter_map(|name| env::var(name).ok());
+    set.find(|url| !url.is_empty()).map_or_else(
+        || match protocol {
+            Protocol::Grpc => "localhost:4317".to_owned(),
+            Protocol::HttpProtobuf => "localhost:4318".to_owned(),
+        },
+        // Some keep a token in the query.
+        |url| without_credentials(url.split('?').next().unwrap_or_default()),
+    )
+}
+
 /// Owns the exporter. Waiting for the queue blocks this thread only; nothing else runs on it.
-async fn run(exporter: &SpanExporter, commands: &Receiver<Command>, shared: &Shared) {
+async fn run(
+    exporter: &SpanExporter,
+    cause: &Cause,
+    commands: &Receiver<Command>,
+    shared: &Shared,
+) {
     while let Ok(first) = commands.recv() {
         let (batch, stopping) = gather(first, commands);
         if !batch.is_empty() {
             let spans = batch.len() as u64;
             let sent = exporter.export(batch).await;
             shared.waiting.fetch_sub(spans, Relaxed);
+            let sent = sent.map_err(|error| cause.take().unwrap_or_else(|| error.to_string()));
             shared.note(spans, sent);
         }
         if let Some(done) = stopping {

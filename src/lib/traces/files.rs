@@ -33,10 +33,9 @@ impl SpanFile {
         if !self.may_hold(moment) {
             return Ok(None);
         }
-        let position = index::position_at(&self.path, moment.saturating_sub(CLOCK_SLACK));
-        let position = position.map_err(unreadable(&self.path))?;
-        // An index that tells of more than there is tells of another file.
-        Ok(Some(if position > self.length { 0 } else { position }))
+        let moment = moment.saturating_sub(CLOCK_SLACK);
+        let position = index::position_at(&self.path, self.length, moment);
+        position.map(Some).map_err(unreadable(&self.path))
     }
 }
 

@@ -84,6 +84,16 @@ impl Batch<'_> {
     fn end(&self) -> u64 {
         self.offset.saturating_add(self.length)
     }
+
+    /// One that lies elsewhere tells of another file, or of what somebody has cut off.
+    fn is_within(&self, bytes: Range<u64>) -> bool {
+        bytes.start <= self.offset && self.end() <= bytes.end
+    }
+}
+
+/// A damaged line leaves its batch out, which is all that it costs.
+fn batch(line: &[u8]) -> Option<Batch<'_>> {
+    serde_json::from_slice(line).ok()
 }
 
 /// Visits the batches from the first to the last. Returns what parts of the span file the index leaves out: all of it
@@ -96,8 +106,7 @@ pub(super) fn batches(
     let mut left_out = Vec::new();
     let mut read = 0;
     forward(&span_file.with_extension(EXTENSION), 0, |line, _| {
-        // A damaged line leaves its batch out, which is all that it costs.
-        let Ok(batch) = serde_json::from_slice::<Batch<'_>>(line) else {
+        let Some(batch) = batch(line).filter(|batch| batch.is_within(read..length)) else {
             return;
         };
         left_out.push(read..batch.offset);
@@ -120,7 +129,7 @@ pub(super) fn batches_backward(
     let mut read = length;
     let mut is_enough = false;
     backward(&span_file.with_extension(EXTENSION), |line| {
-        let Ok(batch) = serde_json::from_slice::<Batch<'_>>(line) else {
+        let Some(batch) = batch(line).filter(|batch| batch.is_within(0..read)) else {
             return ControlFlow::Continue(());
         };
         left_out.push(batch.end()..read);
@@ -137,9 +146,9 @@ pub(super) fn batches_backward(
 }
 
 /// Returns from where on a span file may hold spans that ended at a moment or later.
-pub(super) fn position_at(span_file: &Path, moment: u64) -> io::Result<u64> {
+pub(super) fn position_at(span_file: &Path, length: u64, moment: u64) -> io::Result<u64> {
     let mut position = 0;
-    batches_backward(span_file, 0, |batch| {
+    batches_backward(span_file, length, |batch| {
         if batch.written < moment {
             position = batch.end();
             return ControlFlow::Break(());
@@ -199,6 +208,8 @@ mod tests {
             (vec![line(0), line(1), line(2), line(3)], vec![]),
             (vec![line(1), damaged(), line(3)], vec![(0, 10), (20, 30)]),
             (vec![line(0), "{\"written\":1".to_owned()], vec![(10, 40)]),
+            // Of a file that was longer.
+            (vec![line(0), line(3), line(4), line(9)], vec![(10, 30)]),
         ] {
             let (_dir, path) = with_index(&lines);
             assert_eq!(expected, left_out(&path, 40), "{lines:?}");
@@ -213,9 +224,16 @@ mod tests {
     fn spans_of_a_moment_are_behind_what_was_written_before_it() {
         let (_dir, path) = with_index(&[line(0), line(1), line(2)]);
         for (moment, expected) in [(0, 0), (100, 0), (101, 10), (102, 20), (103, 30), (999, 30)] {
-            assert_eq!(expected, position_at(&path, moment).unwrap(), "{moment}");
+            assert_eq!(
+                expected,
+                position_at(&path, 30, moment).unwrap(),
+                "{moment}"
+            );
         }
         let (_dir, path) = with_index(&["damaged\n".to_owned(), line(1), line(2)]);
-        assert_eq!(0, position_at(&path, 101).unwrap());
+        assert_eq!(0, position_at(&path, 30, 101).unwrap());
+        // What is not there any more is not before anything.
+        let (_dir, path) = with_index(&[line(0), line(1), line(2)]);
+        assert_eq!(20, position_at(&path, 25, 999).unwrap());
     }
 }

@@ -1,6 +1,10 @@
 //! Requests at a glance: the root of each trace, without what is below it.
 
-use std::{collections::HashSet, io, path::Path};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -87,6 +91,17 @@ pub fn requests(dir: &Path, filter: &Filter) -> Result<Vec<Request>, Error> {
     }
     found.sort_by_key(|request| (request.start, request.trace_id));
     Ok(found)
+}
+
+/// Lists the services that have written spans into `dir`, by name.
+///
+/// # Errors
+///
+/// [`Error`] where the directory isn't there or can't be read.
+pub fn services(dir: &Path) -> Result<BTreeSet<String>, Error> {
+    let files = span_files(dir)?;
+    let names = files.iter().map(|file| owner(&file.path).0.to_owned());
+    Ok(names.collect())
 }
 
 /// Takes the wanted roots of a file from its index, and from the lines that this leaves out.

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::{
-    fixtures::{GET_USER, REGISTER, Sketch, append, get_user, line, register, write},
+    fixtures::{GET_USER, REGISTER, Sketch, append, get_user, ids, line, register, write},
     *,
 };
 
@@ -120,14 +120,36 @@ fn an_index_that_tells_of_more_than_there_is_keeps_nobody_from_the_spans() {
     write(dir.path(), REGISTER, &register());
     // As it would be beside a file that somebody has cut since.
     let root = r#""start":1693310400000000000,"duration":1,"method":"","path":"","route":"","status":null,"error":false"#;
-    let root = format!(r#"{{"trace_id":"{REGISTER}",{root}}}"#);
+    let root = format!(r#"{{"trace_id":"{GET_USER}",{root}}}"#);
     let of_another = format!(r#"{{"written":1,"offset":0,"length":1000000,"roots":[{root}]}}"#);
     for file in fs::read_dir(dir.path()).unwrap() {
         let index = file.unwrap().path().with_extension("index");
         fs::write(index, format!("{of_another}\n")).unwrap();
     }
+    for selector in [prefix(REGISTER), Selector::Last] {
+        let trace = read(dir.path(), &selector).unwrap();
+        assert_eq!(9, trace.rows().len());
+    }
+    let all = requests(dir.path(), &Filter::default()).unwrap();
+    assert_eq!(vec![REGISTER.to_owned()], ids(&all));
+}
+
+#[test]
+fn several_requests_of_one_caller_are_one_whole_trace() {
+    let mut second = register();
+    for sketch in &mut second {
+        sketch.id += 100;
+        sketch.parent += if sketch.parent > 0 { 100 } else { 0 };
+        sketch.times = (sketch.times.0 + 1_000_000, sketch.times.1 + 1_000_000);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), REGISTER, &register());
+    write(dir.path(), REGISTER, &second);
     let trace = read(dir.path(), &prefix(REGISTER)).unwrap();
-    assert_eq!(9, trace.rows().len());
+    assert!(trace.is_complete());
+    assert_eq!((18, 2), (trace.rows().len(), trace.gaps().roots));
+    // From the first to the last.
+    assert_eq!(trace.end() - trace.start(), trace.duration());
 }
 
 #[test]

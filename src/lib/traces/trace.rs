@@ -9,7 +9,8 @@ use super::{
     tree::{Placed, place},
 };
 
-/// Holds the spans of one request, put together from all processes.
+/// Holds the spans of one request, put together from all processes; or of several, where a caller makes more than one
+/// under the same trace id.
 #[derive(Debug, Clone)]
 pub struct Trace {
     /// Counts the complete lines that could not be read, in all files.
@@ -43,7 +44,7 @@ pub struct Row<'a> {
 /// Counts what is missing of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gaps {
-    /// Counts the spans without a parent; a complete trace has one.
+    /// Counts the requests: what has no parent, or is where one came in. A complete trace has one at least.
     pub roots: usize,
     /// Counts the spans whose parent isn't there, or is below them.
     pub missing_parents: usize,
@@ -112,11 +113,14 @@ impl Trace {
         ends.max().unwrap_or(0).max(self.start())
     }
 
-    /// Returns how long the request took, in nanoseconds: its root, or all of it without one.
+    /// Returns how long the request took, in nanoseconds: its root; or all of it, where there is none or more than one.
     #[must_use]
     pub fn duration(&self) -> u64 {
-        let whole = self.end().saturating_sub(self.start());
-        self.roots().next().map_or(whole, Span::duration)
+        let mut roots = self.roots();
+        match (roots.next(), roots.next()) {
+            (Some(root), None) => root.duration(),
+            _ => self.end().saturating_sub(self.start()),
+        }
     }
 
     /// Counts what is missing.
@@ -135,12 +139,12 @@ impl Trace {
     /// Tells whether every process has written its part.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.gaps()
-            == Gaps {
-                roots: 1,
-                missing_parents: 0,
-                one_sided_calls: 0,
-            }
+        let Gaps {
+            roots,
+            missing_parents,
+            one_sided_calls,
+        } = self.gaps();
+        roots > 0 && missing_parents + one_sided_calls == 0
     }
 }
 

@@ -86,7 +86,7 @@ async fn servers_that_are_away_are_named_and_their_passwords_are_not() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_is_complained_of_without_its_password() {
-    let endpoint = format!("http://quirinus:hunter2@{NOBODY}");
+    let endpoint = format!("http://quirinus:hunter2@{NOBODY}?key=hunter2");
     for protocol in ["grpc", "http/protobuf"] {
         let stack = Stack::with(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
@@ -94,11 +94,13 @@ async fn a_collector_that_is_away_is_complained_of_without_its_password() {
         ])
         .await;
         assert_eq!(200, stack.get("/user/1").await.status);
-        eventually("a complaint", async || {
+        let complaint = format!("sending spans by OTLP to http://***@{NOBODY}: ");
+        let said = eventually("a complaint", async || {
             let said = stack.processes["gateway"].output();
-            said.contains("sending spans by OTLP").then_some(())
+            said.contains(&complaint).then_some(said)
         })
         .await;
+        assert!(said.contains("Connection refused"), "{said}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::render::{clean, fit, show_nanos};
 use crate::{
     cli::out,
-    traces::{Filter, Request, Tail, requests},
+    traces::{Filter, Request, Tail, requests, services},
 };
 
 /// How often files are looked at for what is new.
@@ -43,7 +43,7 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
         found.drain(..found.len().saturating_sub(wanted.limit));
     }
     if found.is_empty() && !wanted.json {
-        return out::print("no request fits\n");
+        return out::print(&nothing(dir, &wanted.filter)?);
     }
     let mut text = String::new();
     if !wanted.json {
@@ -58,21 +58,48 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     out::print(&text)
 }
 
-/// Prints each one as it is written, until the process is told to end or nobody reads on.
+/// Says that there is none; a name that nobody bears is the likeliest reason.
+fn nothing(dir: &Path, filter: &Filter) -> anyhow::Result<String> {
+    let known = services(dir)?;
+    Ok(match &filter.service {
+        Some(name) if !known.contains(name) => {
+            let known: Vec<String> = known.into_iter().collect();
+            format!(
+                "no request fits: `{name}` has written no span, only {} have\n",
+                known.join(", ")
+            )
+        }
+        _ => "no request fits\n".to_owned(),
+    })
+}
+
+/// Prints each one as it is written, until there were so many, the process is told to end, or nobody reads on.
 pub(super) fn follow(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     let mut tail = Tail::of(dir, wanted.filter.service.as_deref())?;
+    if !dir.is_dir() {
+        eprintln!(
+            "waiting for a first request: there is no `{}` yet",
+            dir.display()
+        );
+    }
     let mut held = VecDeque::new();
-    loop {
+    let mut left = wanted.limit;
+    while left > 0 {
         let now = Instant::now();
         held.extend(tail.next(&wanted.filter)?.into_iter().map(|one| (now, one)));
         while let Some((_, request)) = held.pop_front_if(|(since, _)| is_told(*since, wanted)) {
             let is_wanted = wanted.filter.service.is_none() || tail.took_part(request.trace_id);
-            if is_wanted && !out::print_while_read(&shown(&request, wanted)?)? {
+            if !is_wanted {
+                continue;
+            }
+            left -= 1;
+            if !out::print_while_read(&shown(&request, wanted)?)? || left == 0 {
                 return Ok(());
             }
         }
         thread::sleep(LOOK_EVERY);
     }
+    Ok(())
 }
 
 /// Who took part is known when all have written.

@@ -13,7 +13,10 @@ mod text;
 
 use std::collections::BTreeSet;
 
-use crate::traces::{Gaps, Row, Span, Trace};
+use crate::{
+    telemetry::names,
+    traces::{Gaps, Row, Span, Trace},
+};
 
 use self::{
     details::{failure, notes},
@@ -70,30 +73,44 @@ fn head(trace: &Trace, page: &mut Page) {
     let spans = count(trace.rows().len(), "span", "spans");
     let services = count(trace.services().len(), "service", "services");
     let facts = format!("  {}  {spans}, {services}", show_nanos(trace.duration()));
-    let first = trace.rows().next().map(|row| row.span);
-    let title = first.map_or_else(String::new, |span| clean(&request(span), ascii));
-    if id.chars().count() + 2 + title.chars().count() + facts.chars().count() <= width {
+    let (request, outcome) = title(trace);
+    let (request, rest) = (clean(&request, ascii), clean(&outcome, ascii) + &facts);
+    let [id_length, length, rest_length] = [&id, &request, &rest].map(|text| text.chars().count());
+    if id_length + 2 + length + rest_length <= width {
         page.line([
             (Style::Bold, id),
-            (Style::Plain, format!("  {title}{facts}")),
+            (Style::Plain, format!("  {request}{rest}")),
         ]);
     } else {
         page.line([(Style::Bold, id)]);
-        let title = fit(&title, width.saturating_sub(facts.chars().count()), ascii);
-        page.line([(Style::Plain, title + &facts)]);
+        let request = fit(&request, width.saturating_sub(rest_length), ascii);
+        page.line([(Style::Plain, request + &rest)]);
     }
 }
 
-/// Names the request that a root answered: `POST /register -> 201`.
-fn request(root: &Span) -> String {
-    let path = root.text("url.path").or_else(|| root.text("http.route"));
-    let (Some(method), Some(path)) = (root.text("http.request.method"), path) else {
-        return root.name.clone();
+/// Names the request, which may be cut, and what came of it, which may not: `POST /register`, ` -> 201`.
+fn title(trace: &Trace) -> (String, String) {
+    let roots = trace.gaps().roots;
+    let Some(first) = trace.rows().next().map(|row| row.span) else {
+        return Default::default();
     };
-    match root.attributes.get("http.response.status_code") {
-        Some(status) => format!("{method} {path} -> {status}"),
-        None => format!("{method} {path}"),
+    let (request, outcome) = request(first);
+    match roots {
+        0 | 1 => (request, outcome),
+        // A caller may send many under one trace id.
+        _ => (format!("{roots} requests, the first {request}"), outcome),
     }
+}
+
+/// Names the request that a root answered, and its status.
+fn request(root: &Span) -> (String, String) {
+    let path = root.text(names::URL_PATH).or(root.text(names::HTTP_ROUTE));
+    let (Some(method), Some(path)) = (root.text(names::HTTP_REQUEST_METHOD), path) else {
+        return (root.name.clone(), String::new());
+    };
+    let status = root.attributes.get(names::HTTP_RESPONSE_STATUS_CODE);
+    let outcome = status.map_or_else(String::new, |status| format!(" -> {status}"));
+    (format!("{method} {path}"), outcome)
 }
 
 fn span_line(row: &Row<'_>, layout: &Layout, page: &mut Page) {
@@ -160,10 +177,8 @@ fn missing(trace: &Trace) -> Option<String> {
         one_sided_calls,
     } = trace.gaps();
     let mut parts = Vec::new();
-    match roots {
-        0 => parts.push("the root span is missing".to_owned()),
-        1 => {}
-        more => parts.push(format!("there are {more} root spans")),
+    if roots == 0 {
+        parts.push("the root span is missing".to_owned());
     }
     match missing_parents {
         0 => {}
