@@ -30,7 +30,7 @@ mod tree;
 pub use error::Error;
 pub use id::{InvalidId, SpanId, TraceId};
 pub use read::read;
-pub use requests::{Filter, Request, requests, services};
+pub use requests::{Filter, Request, Requests, requests, services};
 pub use selector::{InvalidSelector, Selector};
 pub(crate) use span::is_root;
 pub use span::{Attributes, Event, Kind, Span, Status, Value};

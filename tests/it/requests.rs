@@ -76,11 +76,9 @@ async fn the_slow_and_the_failed_of_many_requests_are_found() {
     let none = trace(&stack, &["slow", "--over", "1h"]);
     assert_eq!((true, "no request fits\n".to_owned()), none);
     for (arguments, words) in [
-        (
-            &["last", "--over", "1ms"][..],
-            "go with `list`, `slow` or `errors`",
-        ),
-        (&["last", "--limit", "1"], "go with `list`"),
+        (&["last", "--limit", "1"][..], "go with `list`"),
+        (&["cafe", "--over", "1ms"], "go with `list`"),
+        (&["last", "--over", "1h"], "no request fits"),
         (&["slow", "--follow"], "`slow --follow` needs --over"),
         (&["newest"], "nor is it `list`, `slow` or `errors`"),
     ] {
@@ -91,6 +89,12 @@ async fn the_slow_and_the_failed_of_many_requests_are_found() {
     let names = "`UserService` has written no span, only database-service, gateway, \
                  notification-service, user-service have";
     assert!(good && said.contains(names), "{said}");
+    let (good, said) = trace(&stack, &["--route", "/user/99"]);
+    let title = "GET /user/99 -> 404";
+    assert!(
+        good && said.contains(title) && said.contains(" 7. "),
+        "{said}"
+    );
     let (good, said) = trace(&stack, &["last", "--json"]);
     let whole: Value = serde_json::from_str(&said).unwrap();
     assert!(good && whole["complete"] == true, "{said}");

@@ -287,6 +287,20 @@ async fn the_trace_command_prints_the_request_that_was_just_answered() {
 }
 
 #[tokio::test]
+async fn a_frozen_hop_is_named_before_it_has_written_anything() {
+    let stack = Stack::start().await;
+    let mails = &stack.processes["notification-service"];
+    mails.signal(rustix::process::Signal::STOP);
+    let reply = stack.register("David", "david@example.com").await;
+    assert_eq!(201, reply.status, "{}", reply.body);
+    let (good, text) = process::run(stack.folder(), &["trace", "last"], &[]);
+    mails.signal(rustix::process::Signal::CONT);
+    assert!(good && text.contains(&reply.trace_id()), "{text}");
+    let words = " ms answer_without_mail, after a wait of 3";
+    assert!(text.contains(words), "{text}");
+}
+
+#[tokio::test]
 async fn the_trace_command_shows_a_request_that_came_with_a_callers_trace() {
     let stack = Stack::start().await;
     let _older = stack.get("/").await;
@@ -307,7 +321,7 @@ async fn the_trace_command_shows_a_request_that_came_with_a_callers_trace() {
     let _second = stack.send(Method::GET, "/user/99", &outside, None).await;
     eventually("both requests in one trace", async || {
         let (good, text) = process::run(stack.folder(), &["trace", "0af7"], &[]);
-        let both = text.contains("2 requests, the first GET /user/1 -> 200");
+        let both = text.contains("2 requests, the last GET /user/99 -> 404");
         (good && both && text.contains("14. ") && !text.contains("incomplete")).then_some(())
     })
     .await;

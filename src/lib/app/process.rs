@@ -44,6 +44,9 @@ pub(crate) struct Ready {
     pub(crate) admin: SocketAddr,
 }
 
+/// The line by which a supervised service says that it works for nobody any more; it may still have spans to send.
+pub(crate) const LEFT: &str = "left";
+
 /// Runs a service from start to end.
 pub(crate) fn run(
     service: Service,
@@ -90,10 +93,18 @@ pub(crate) fn run(
         drop(admin);
         result
     });
+    if common.supervised {
+        say(LEFT);
+    }
     // Nothing may record any more when the last spans are written.
     runtime.shutdown_timeout(BLOCKING_TIME);
     flush(&telemetry);
     result
+}
+
+/// Tells the supervisor; one that is gone has closed our standard input as well.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// Writes what is recorded and not written yet. Once: the second of two finds nothing to do.
@@ -159,9 +170,7 @@ impl Process {
             admin: self.admin,
         };
         if self.supervised {
-            let line = serde_json::to_string(&ready).unwrap_or_default();
-            // A supervisor that is gone has closed our standard input as well.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+            say(&serde_json::to_string(&ready).unwrap_or_default());
         }
         let at = http
             .map(|http| format!(" on http://{http}"))

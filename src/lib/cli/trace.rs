@@ -32,6 +32,7 @@ const LIMIT: usize = 20;
 #[command(after_help = "\
 Examples:
   nats-serve trace                         the last request
+  nats-serve trace last --route /register  the last one there
   nats-serve trace 51ba                    the one whose trace id begins so
   nats-serve trace slow --over 50ms        the slowest first
   nats-serve trace errors --since 5m       those of the last five minutes that failed
@@ -125,12 +126,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             }
         };
     };
-    if args.follow || !is_for_one(args) {
-        bail!(
-            "--over, --route, --service, --since, --limit and --follow go with `list`, `slow` or `errors`"
-        );
-    }
-    let trace = find(&dir, selector)?;
+    let trace = match narrowed(args, selector)? {
+        true => {
+            thread::sleep(SETTLE);
+            find(&dir, &list::last(&dir, &wanted(args, what))?)?
+        }
+        false => find(&dir, selector)?,
+    };
     if args.json {
         return out::print(&(serde_json::to_string_pretty(&trace)? + "\n"));
     }
@@ -142,9 +144,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     out::print(&render::render(&trace, &options))
 }
 
-fn is_for_one(args: &Args) -> bool {
-    let by_time = args.over.is_none() && args.since.is_none() && args.limit.is_none();
-    by_time && args.route.is_none() && args.service.is_none()
+/// Tells whether the last one of some is asked for; an id has no need of that.
+fn narrowed(args: &Args, selector: &Selector) -> anyhow::Result<bool> {
+    let by_time = args.over.is_some() || args.since.is_some();
+    let narrowed = by_time || args.route.is_some() || args.service.is_some();
+    if args.follow || args.limit.is_some() || (narrowed && *selector != Selector::Last) {
+        bail!(
+            "--limit and --follow go with `list`, `slow` or `errors`; so do --over, --route, --service and --since, and with `last`"
+        );
+    }
+    Ok(narrowed)
 }
 
 fn width(args: &Args) -> usize {

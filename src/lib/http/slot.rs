@@ -46,14 +46,15 @@ pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next
     let routing = inner(names::PROXY_ROUTE_TO_REPLICA);
     let response = async {
         let arrived = Instant::now();
-        let place = match edge.shared.admission.enter(scope.remaining()).await {
+        let entered = edge.shared.admission.enter(scope.remaining()).await;
+        spans::waited(&routing, arrived.elapsed());
+        let place = match entered {
             Ok(place) => place,
             Err(refused) => {
                 edge.shared.counters.refuse();
                 return Status::from(refused).into_response();
             }
         };
-        spans::waited(&routing, arrived.elapsed());
         let handling = inner(names::REPLICA_HANDLE_REQUEST);
         let answer = next.run(request).with_context(handling.clone());
         let response = match tokio::time::timeout_at(deadline + LAST_WORD, answer).await {

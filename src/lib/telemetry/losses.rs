@@ -44,9 +44,15 @@ impl Losses {
         let what = &self.what;
         match (word, result) {
             (Some(Word::Fails { lost, all }), Err(error)) => {
-                tracing::warn!(lost, all, "{what}: {error}; requests are not affected");
+                tracing::warn!(
+                    lost,
+                    lost_since_start = all,
+                    "{what}: {error}; requests are not affected"
+                );
             }
-            (Some(Word::Works { all }), _) => tracing::info!(all, "{what}: works again"),
+            (Some(Word::Works { all }), _) => {
+                tracing::info!(lost_since_start = all, "{what}: works again");
+            }
             _ => {}
         }
     }

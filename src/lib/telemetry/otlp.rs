@@ -140,6 +140,10 @@ fn exporter(protocol: Protocol, cause: Cause) -> Result<SpanExporter, ExporterBu
 }
 
 /// Names the collector as the exporter reads it, for those who look for why it does not answer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the exporter reads its own variables, wherever settings come from, and does not tell"
+)]
 fn endpoint(protocol: Protocol) -> String {
     let variables = [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",

@@ -26,15 +26,18 @@ fn after(placed: &[Placed], at: usize) -> usize {
 }
 
 fn mark_from(placed: &mut [Placed], top: usize) {
-    // A list of its own, because the input decides how deep the tree is.
-    let mut waiting = vec![top];
-    while let Some(at) = waiting.pop() {
+    // A list of its own, because the input decides how deep the tree is. Beside each span the moment until which it was
+    // waited for, by its clock.
+    let mut waiting = vec![(top, placed[top].span.end)];
+    while let Some((at, given_up)) = waiting.pop() {
         placed[at].is_critical = true;
+        let parent = &placed[at].span;
         let mut children = Vec::new();
         let (mut child, end) = (at + 1, after(placed, at));
         while child < end {
-            // What goes on after the answer is waited for by nobody.
-            if !placed[child].span.is_after(&placed[at].span) {
+            let span = &placed[child].span;
+            // What begins after the answer is waited for by nobody.
+            if !(span.has_clock_of(parent) && span.start > given_up) {
                 children.push(child);
             }
             child = after(placed, child);
@@ -51,7 +54,12 @@ fn mark_from(placed: &mut [Placed], top: usize) {
                 let held_up = held_up_until(placed, child);
                 was_held_up = held_up.is_some();
                 until = held_up.unwrap_or(start);
-                waiting.push(child);
+                let span = &placed[child].span;
+                let given_up = match span.has_clock_of(&placed[at].span) {
+                    true => span.end.min(given_up),
+                    false => span.end,
+                };
+                waiting.push((child, given_up));
             }
         }
     }
@@ -128,6 +136,16 @@ mod tests {
             ..replica
         });
         assert_eq!(vec![1, 2, 3, 4, 5, 6, 7, 9, 10], numbers(&sketches));
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_is_waited_for_until_then() {
+        let mut sketches = register();
+        // The mail's call goes on for a second after the answer, and its replica begins only then.
+        let end = sketches[7].times.1;
+        sketches[7].times.1 = end + 1_000_000;
+        sketches[8].times = (end + 900_000, end + 990_000);
+        assert_eq!((1..=8).collect::<Vec<_>>(), numbers(&sketches));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
     id::parent,
     span::{Event, Kind, Span, Status, Value, is_root},
 };
+use crate::telemetry::names::PROXY_HTTP_REQUEST;
 
 /// What is needed of a line to find the last trace.
 pub(super) type Endings = Line<de::IgnoredAny, Ending>;
@@ -58,6 +59,11 @@ pub(super) struct Ending {
 impl Ending {
     pub(super) fn is_root(&self) -> bool {
         is_root(&self.name, self.parent_span_id.is_some())
+    }
+
+    /// Tells whether it came by HTTP.
+    pub(super) fn is_request(&self) -> bool {
+        self.name == PROXY_HTTP_REQUEST
     }
 }
 

@@ -68,28 +68,37 @@ impl Filter {
     }
 }
 
-/// Reads the requests that a filter wants from the span files in `dir`, the oldest first.
+/// What was found in the span files of a folder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Requests {
+    /// The oldest first.
+    pub requests: Vec<Request>,
+    /// Counts the complete lines that could not be read, and of which no index tells.
+    pub skipped_lines: usize,
+}
+
+/// Reads the requests that a filter wants from the span files in `dir`.
 ///
-/// Lines that can't be read are left out.
+/// Lines that can't be read are left out, and counted.
 ///
 /// # Errors
 ///
 /// [`Error`] where the directory isn't there or holds nothing, and where a file can't be read.
-pub fn requests(dir: &Path, filter: &Filter) -> Result<Vec<Request>, Error> {
+pub fn requests(dir: &Path, filter: &Filter) -> Result<Requests, Error> {
     let mut files = span_files(dir)?;
     if files.is_empty() {
         return Err(Error::NoSpans { dir: dir.into() });
     }
     files.retain(|file| filter.since.is_none_or(|since| file.may_hold(since)));
-    let mut found = Vec::new();
+    let mut found = Requests::default();
     for file in &files {
         roots_of(file, filter, &mut found).map_err(unreadable(&file.path))?;
     }
     if let Some(service) = &filter.service {
         let took_part = traces_of(&files, service)?;
-        found.retain(|request| took_part.contains(&request.trace_id));
+        (found.requests).retain(|request| took_part.contains(&request.trace_id));
     }
-    found.sort_by_key(|request| (request.start, request.trace_id));
+    (found.requests).sort_by_key(|request| (request.start, request.trace_id));
     Ok(found)
 }
 
@@ -105,13 +114,16 @@ pub fn services(dir: &Path) -> Result<BTreeSet<String>, Error> {
 }
 
 /// Takes the wanted roots of a file from its index, and from the lines that this leaves out.
-fn roots_of(file: &SpanFile, filter: &Filter, found: &mut Vec<Request>) -> io::Result<()> {
+fn roots_of(file: &SpanFile, filter: &Filter, found: &mut Requests) -> io::Result<()> {
     let left_out = batches(&file.path, file.length, |batch| {
-        found.extend(wanted(&file.path, batch, filter));
+        (found.requests).extend(wanted(&file.path, batch, filter));
     })?;
     for part in left_out {
-        within(&file.path, part, |line, _| {
-            found.extend(roots(&file.path, line, filter));
+        within(&file.path, part, |line, finished| {
+            match roots(&file.path, line, filter) {
+                Ok(roots) => found.requests.extend(roots),
+                Err(_) => found.skipped_lines += usize::from(finished && !line.is_empty()),
+            }
         })?;
     }
     Ok(())
@@ -138,14 +150,12 @@ pub(super) fn wanted(
 }
 
 /// The wanted roots in a line of a span file.
-pub(super) fn roots(path: &Path, line: &[u8], filter: &Filter) -> Vec<Request> {
-    let Ok(spans) = serde_json::from_slice::<Spans>(line) else {
-        return Vec::new();
-    };
+pub(super) fn roots(path: &Path, line: &[u8], filter: &Filter) -> serde_json::Result<Vec<Request>> {
+    let spans = serde_json::from_slice::<Spans>(line)?;
     let spans = spans.into_spans(owner(path), |_| true);
     let roots = spans.iter().filter(|span| span.is_root()).map(Root::of);
     let wanted = roots.filter(|root| filter.wants(root));
-    wanted.map(|root| Request::of(root, path)).collect()
+    Ok(wanted.map(|root| Request::of(root, path)).collect())
 }
 
 impl Request {
@@ -183,8 +193,10 @@ mod tests {
             "gateway-k3x9q0v7ab.jsonl",
             "damaged proxy_http_request\n",
         );
-        let found = |filter: &Filter| ids(&requests(dir.path(), filter).unwrap());
+        let found = |filter: &Filter| ids(&requests(dir.path(), filter).unwrap().requests);
         let all = requests(dir.path(), &Filter::default()).unwrap();
+        assert_eq!(1, all.skipped_lines);
+        let all = all.requests;
         assert_eq!(2, all.len());
         let first = all.iter().find(|one| one.path == "/register").unwrap();
         assert_eq!(

@@ -36,7 +36,12 @@ impl FromStr for Selector {
     type Err = InvalidSelector;
 
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
-        let text = text.trim();
+        // An answer's `traceparent` is what one has at hand: version, trace, span and flags.
+        let parts: Vec<&str> = text.trim().split('-').collect();
+        let text = match parts[..] {
+            [_, trace, _, _] if trace.len() == FULL => trace,
+            _ => text.trim(),
+        };
         if text.eq_ignore_ascii_case("last") {
             return Ok(Self::Last);
         }
@@ -74,6 +79,9 @@ mod tests {
     fn a_selector_is_last_or_the_start_of_an_id() {
         assert_eq!(Ok(Selector::Last), "last".parse());
         assert_eq!(Ok(Selector::Prefix("0af7".into())), "0AF7".parse());
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let id = Selector::Prefix("0af7651916cd43dd8448eb211c80319c".into());
+        assert_eq!(Ok(id), traceparent.parse());
         let id: TraceId = "0af7651916cd43dd8448eb211c80319c".parse().unwrap();
         assert_eq!(Ok(Selector::from(id)), id.to_string().parse());
     }

@@ -89,10 +89,11 @@ impl Span {
         self.kind == Kind::Client && self.name == PROXY_ROUTE_TO_REPLICA
     }
 
-    /// Tells whether it began when another one of the same process, and so of the same clock, was over.
-    pub(super) fn is_after(&self, other: &Self) -> bool {
-        (&self.service, &self.instance) == (&other.service, &other.instance)
-            && self.start > other.end
+    /// Tells whether its times can be compared with those of what called it: the process is the same, or it lies within
+    /// that, as it would not if clocks differed much.
+    pub(super) fn has_clock_of(&self, parent: &Self) -> bool {
+        (&self.service, &self.instance) == (&parent.service, &parent.instance)
+            || (parent.start <= self.start && self.end <= parent.end)
     }
 
     /// Tells whether it failed.

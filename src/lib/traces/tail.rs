@@ -145,7 +145,8 @@ impl Tail {
             for line in lines {
                 match serde_json::from_slice::<Batch<'_>>(&line) {
                     Ok(batch) => found.extend(wanted(&path, batch, filter)),
-                    Err(_) => found.extend(roots(&path, &line, filter)),
+                    // What is damaged was never told of.
+                    Err(_) => found.extend(roots(&path, &line, filter).into_iter().flatten()),
                 }
             }
             read.insert(path, position);

@@ -131,7 +131,7 @@ fn an_index_that_tells_of_more_than_there_is_keeps_nobody_from_the_spans() {
         assert_eq!(9, trace.rows().len());
     }
     let all = requests(dir.path(), &Filter::default()).unwrap();
-    assert_eq!(vec![REGISTER.to_owned()], ids(&all));
+    assert_eq!(vec![REGISTER.to_owned()], ids(&all.requests));
 }
 
 #[test]
@@ -189,6 +189,23 @@ fn last_is_the_trace_whose_root_ended_last() {
         REGISTER,
         read(dir.path(), &Selector::Last).unwrap().id().to_string()
     );
+}
+
+#[test]
+fn what_a_process_begins_by_itself_is_not_the_last_request() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), REGISTER, &register());
+    let mut relay = get_user()[0].clone();
+    relay.name = "outbox_relay";
+    relay.times.1 = 900_000_000;
+    relay.attributes.clear();
+    write(dir.path(), GET_USER, std::slice::from_ref(&relay));
+    let last = |dir: &std::path::Path| read(dir, &Selector::Last).unwrap().id().to_string();
+    assert_eq!(REGISTER, last(dir.path()));
+    // Where there is nothing else, it is the last thing that happened.
+    let alone = tempfile::tempdir().unwrap();
+    write(alone.path(), GET_USER, &[relay]);
+    assert_eq!(GET_USER, last(alone.path()));
 }
 
 #[test]

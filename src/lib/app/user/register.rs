@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
     Client, Ctx, Status,
@@ -27,7 +27,7 @@ use crate::{
     },
     client::Gate,
     instance::random_token,
-    telemetry::spans,
+    telemetry::{names, spans},
     with_deadline,
 };
 
@@ -91,13 +91,28 @@ impl Registrar {
         // The task says so, and notes what comes of it, also when nobody waits for this answer any more.
         let _ = decide.send((gate, started + Duration::from_millis(lease)));
         let created = created?;
-        let wait = time_to_wait(self.mail_wait, ctx);
-        let sent = timeout(wait, &mut mail).await.ok().and_then(Result::ok);
-        let notification = match sent.flatten() {
+        let sent = self.wait_for(&mut mail, ctx).await;
+        let notification = match sent {
             Some(sent) => sent,
             None => notification(Delivery::Pending, &created.user),
         };
         Ok(registration(created, notification, &registration_id))
+    }
+
+    /// Waits for what is told of the mail, but not for as long as it may take; the trace says which wait was given up.
+    async fn wait_for(
+        &self,
+        mail: &mut JoinHandle<Option<Notification>>,
+        ctx: &Ctx,
+    ) -> Option<Notification> {
+        let began = Instant::now();
+        let Ok(ended) = timeout(time_to_wait(self.mail_wait, ctx), mail).await else {
+            let waited = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
+            let waited = KeyValue::new(names::WAITED_US, waited);
+            spans::event("answer_without_mail", vec![waited]);
+            return None;
+        };
+        ended.ok().flatten()
     }
 
     /// Has the mail sent, and notes what the one who sends it does not. Returns what there is to tell about it.

@@ -7,10 +7,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::render::{clean, fit, show_nanos};
+use anyhow::bail;
+
+use super::render::{clean, count, fit, show_nanos};
 use crate::{
     cli::out,
-    traces::{Filter, Request, Tail, requests, services},
+    traces::{Filter, Request, Requests, Selector, Tail, requests, services},
 };
 
 /// How often files are looked at for what is new.
@@ -34,7 +36,10 @@ pub(super) struct Wanted {
 
 /// Prints those that are there.
 pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
-    let mut found = requests(dir, &wanted.filter)?;
+    let Requests {
+        requests: mut found,
+        skipped_lines,
+    } = requests(dir, &wanted.filter)?;
     if wanted.by_duration {
         found.sort_by_key(|request| std::cmp::Reverse(request.duration));
         found.truncate(wanted.limit);
@@ -42,11 +47,10 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
         // The last ones, nearest to the prompt.
         found.drain(..found.len().saturating_sub(wanted.limit));
     }
-    if found.is_empty() && !wanted.json {
-        return out::print(&nothing(dir, &wanted.filter)?);
-    }
     let mut text = String::new();
-    if !wanted.json {
+    if found.is_empty() && !wanted.json {
+        text = nothing(dir, &wanted.filter)?;
+    } else if !wanted.json {
         text.push_str(&line(
             ["TIME (UTC)", "TRACE", "TOOK", "STATUS", "REQUEST"].map(str::to_owned),
             wanted,
@@ -55,7 +59,23 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     for request in &found {
         text.push_str(&shown(request, wanted)?);
     }
-    out::print(&text)
+    out::print(&text)?;
+    if skipped_lines > 0 {
+        eprintln!(
+            "skipped: {}",
+            count(skipped_lines, "damaged line", "damaged lines")
+        );
+    }
+    Ok(())
+}
+
+/// Chooses the last of them.
+pub(super) fn last(dir: &Path, wanted: &Wanted) -> anyhow::Result<Selector> {
+    let mut found = requests(dir, &wanted.filter)?.requests;
+    match found.pop() {
+        Some(request) => Ok(request.trace_id.into()),
+        None => bail!("{}", nothing(dir, &wanted.filter)?.trim_end()),
+    }
 }
 
 /// Says that there is none; a name that nobody bears is the likeliest reason.

@@ -22,11 +22,11 @@ use self::{
     details::{failure, notes},
     layout::Layout,
     line::{Page, Style},
-    text::{count, wrap},
+    text::wrap,
 };
 pub(super) use self::{
     duration::show_nanos,
-    text::{clean, fit},
+    text::{clean, count, fit},
 };
 
 /// Chooses how a trace is shown.
@@ -52,8 +52,10 @@ pub(super) fn render(trace: &Trace, options: &Options) -> String {
         let below = |style: Style, text: &str, page: &mut Page| {
             let indent = layout.text_start(row.depth);
             let room = options.width.saturating_sub(indent);
-            let text = fit(&clean(text, options.ascii), room, options.ascii);
-            page.line([(Style::Plain, " ".repeat(indent)), (style, text)]);
+            for line in wrap(&clean(text, options.ascii), room) {
+                let line = fit(&line, room, options.ascii);
+                page.line([(Style::Plain, " ".repeat(indent)), (style, line)]);
+            }
         };
         if let Some(failure) = failure(row.span) {
             below(Style::Error, &failure, &mut page);
@@ -90,15 +92,15 @@ fn head(trace: &Trace, page: &mut Page) {
 
 /// Names the request, which may be cut, and what came of it, which may not: `POST /register`, ` -> 201`.
 fn title(trace: &Trace) -> (String, String) {
-    let roots = trace.gaps().roots;
-    let Some(first) = trace.rows().next().map(|row| row.span) else {
+    let top = || trace.rows().next().map(|row| row.span);
+    let Some(last) = trace.roots().last().or_else(top) else {
         return Default::default();
     };
-    let (request, outcome) = request(first);
-    match roots {
+    let (request, outcome) = request(last);
+    match trace.gaps().roots {
         0 | 1 => (request, outcome),
-        // A caller may send many under one trace id.
-        _ => (format!("{roots} requests, the first {request}"), outcome),
+        // A caller may send many under one trace id; the last one is the nearest to the prompt.
+        many => (format!("{many} requests, the last {request}"), outcome),
     }
 }
 
@@ -136,6 +138,7 @@ fn foot(trace: &Trace, page: &mut Page) {
     let options = page.options();
     let sentences = [
         beside(trace, options),
+        behind(trace),
         replicas(trace, options),
         missing(trace),
         unread(trace),
@@ -152,6 +155,19 @@ fn beside(trace: &Trace, options: Options) -> Option<String> {
     let (full, light, _) = layout::cells(options.ascii);
     let some = trace.rows().any(|row| !row.is_critical);
     some.then(|| format!("{full} the answer waited for, {light} beside that"))
+}
+
+/// Says what an arrow is, if there is one.
+fn behind(trace: &Trace) -> Option<String> {
+    let answered = trace.roots().map(|root| root.end).max()?;
+    let later = trace
+        .end()
+        .checked_sub(answered)
+        .filter(|later| *later > 0)?;
+    Some(format!(
+        "> goes on behind the answer, for {} at most",
+        show_nanos(later)
+    ))
 }
 
 /// Names who did the work, where no column does.

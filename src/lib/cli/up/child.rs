@@ -15,7 +15,10 @@ use super::{
     replicas::{Counted, Replicas},
     spec::Spec,
 };
-use crate::{Shutdown, app::process::Ready};
+use crate::{
+    Shutdown,
+    app::process::{LEFT, Ready},
+};
 
 /// Time for a child to leave beyond the grace that it gives its requests: flushing spans and the like.
 /// One whose thread is blocked ends itself by then.
@@ -59,10 +62,19 @@ struct Death {
     was_ready: bool,
 }
 
+/// What passes between a child's keeper and its team.
+#[derive(Debug, Clone)]
+pub(super) struct Orders {
+    /// It is to stop.
+    pub(super) stop: Shutdown,
+    /// It works for nobody any more, though it may not have ended.
+    pub(super) left: Shutdown,
+}
+
 /// Keeps a child running until it is told to stop.
 pub(super) async fn keep(
     spec: Spec,
-    stop: Shutdown,
+    orders: Orders,
     reports: mpsc::Sender<Report>,
     replicas: Arc<Replicas>,
 ) {
@@ -71,7 +83,7 @@ pub(super) async fn keep(
     let mut ever_ready = false;
     loop {
         let started = Instant::now();
-        let End::Died(death) = live(&spec, &stop, &reports, &replicas).await else {
+        let End::Died(death) = live(&spec, &orders, &reports, &replicas).await else {
             return;
         };
         ever_ready |= death.was_ready;
@@ -94,7 +106,7 @@ pub(super) async fn keep(
         };
         let _ = reports.send(died).await;
         tokio::select! {
-            () = stop.requested() => return,
+            () = orders.stop.requested() => return,
             () = sleep(backoff) => {}
         }
         backoff = (backoff * 2).min(MAX_BACKOFF);
@@ -104,7 +116,7 @@ pub(super) async fn keep(
 /// One life, from start to end.
 async fn live(
     spec: &Spec,
-    stop: &Shutdown,
+    orders: &Orders,
     reports: &mpsc::Sender<Report>,
     replicas: &Arc<Replicas>,
 ) -> End {
@@ -127,6 +139,7 @@ async fn live(
     let mut heard = Heard {
         // A server is ready when its port answers, which is seen elsewhere.
         was_ready: !spec.is_service,
+        left: &orders.left,
         replicas,
         counted: None,
         last_words: VecDeque::new(),
@@ -136,7 +149,7 @@ async fn live(
         // Both pipes close when the process ends.
         let mut listening = pin!(heard.listen(spec.name, stdout, stderr, reports));
         tokio::select! {
-            () = stop.requested() => stopping = true,
+            () = orders.stop.requested() => stopping = true,
             () = &mut listening => {}
         }
         if stopping {
@@ -181,6 +194,7 @@ fn ask_to_leave(spec: &Spec, child: &mut Child) {
 /// What a child has said.
 struct Heard<'a> {
     was_ready: bool,
+    left: &'a Shutdown,
     replicas: &'a Arc<Replicas>,
     /// While it is ready.
     counted: Option<Counted>,
@@ -201,7 +215,9 @@ impl Heard<'_> {
         loop {
             tokio::select! {
                 Some(line) = next(&mut out) => {
-                    if let Ok(ready) = serde_json::from_str(&line) {
+                    if line == LEFT {
+                        self.left.request();
+                    } else if let Ok(ready) = serde_json::from_str(&line) {
                         self.was_ready = true;
                         self.counted.get_or_insert_with(|| Counted::new(self.replicas));
                         let _ = reports.send(Report::Ready(name, ready)).await;

@@ -62,11 +62,12 @@ impl Line {
         }
     }
 
-    /// Tells whether a person should see it: trouble, and that a connection came back.
+    /// Tells whether a person should see it: trouble, and that a connection, or the spans' way, is good again.
     pub(super) fn needs_attention(&self) -> bool {
         match self {
             Self::Log { level, target, .. } => {
-                level == "WARN" || level == "ERROR" || target.ends_with("::connection")
+                let is_trouble = level == "WARN" || level == "ERROR";
+                is_trouble || target.ends_with("::connection") || target.ends_with("::losses")
             }
             Self::Request { .. } | Self::Raw(_) => false,
         }

@@ -67,7 +67,11 @@ fn request(trace: u128) -> Vec<SpanData> {
 
 fn paths(dir: &Path) -> Vec<String> {
     let found = requests(dir, &Filter::default()).unwrap();
-    found.into_iter().map(|request| request.path).collect()
+    found
+        .requests
+        .into_iter()
+        .map(|request| request.path)
+        .collect()
 }
 
 /// What all files have together.
@@ -84,7 +88,7 @@ fn a_request_is_listed_as_it_was_recorded_with_the_index_and_without() {
     let dir = dir.path();
     files(dir, 1 << 20).write(request(1));
     let indexed = requests(dir, &Filter::default()).unwrap();
-    assert_eq!(1, indexed.len());
+    assert_eq!(1, indexed.requests.len());
     let index = fs::read_dir(dir).unwrap().find_map(|entry| {
         let path = entry.unwrap().path();
         path.extension()
@@ -93,7 +97,7 @@ fn a_request_is_listed_as_it_was_recorded_with_the_index_and_without() {
     });
     fs::remove_file(index.expect("an index")).unwrap();
     assert_eq!(indexed, requests(dir, &Filter::default()).unwrap());
-    let one = &indexed[0];
+    let one = &indexed.requests[0];
     assert_eq!(("GET", "/user/1"), (one.method.as_str(), one.path.as_str()));
     assert_eq!(Some("/user/{user_id}"), one.route.as_deref());
     assert_eq!(

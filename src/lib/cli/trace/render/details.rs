@@ -38,7 +38,7 @@ fn waited(span: &Span) -> Option<String> {
         return None;
     }
     let waited = number(span, names::QUEUE_WAIT_MS).filter(|ms| *ms > 0)?;
-    Some(format!("waited {waited} ms for a place"))
+    Some(format!("waited {waited} ms for its turn"))
 }
 
 fn tried(span: &Span) -> Option<String> {

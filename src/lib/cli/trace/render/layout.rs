@@ -47,7 +47,7 @@ impl Layout {
             self_time: widest(&|row| show_nanos(row.self_time).chars().count()).max(SELF.len()),
             bar: 0,
             start: trace.start(),
-            extent: trace.end().saturating_sub(trace.start()).max(1),
+            extent: end(trace).saturating_sub(trace.start()).max(1),
         };
         if names_processes(*options) {
             // A third at most, so that a long name of a process can't take the others' room.
@@ -133,7 +133,8 @@ impl Layout {
         )
     }
 
-    /// Returns the bar with what is before and after it; a span is at least one cell long.
+    /// Returns the bar with what is before and after it; a span is at least one cell long. The border of one that goes on
+    /// behind the axis is an arrow.
     pub(super) fn bar(&self, row: &Row<'_>) -> [String; 3] {
         if self.bar == 0 {
             return [String::new(), String::new(), String::new()];
@@ -142,11 +143,13 @@ impl Layout {
         let full = if row.is_critical { full } else { light };
         let span = row.span;
         let start = self.cell(span.start, false).min(self.bar - 1);
-        let end = self.cell(span.end, true).clamp(start + 1, self.bar);
+        let ends = self.cell(span.end, true);
+        let end = ends.clamp(start + 1, self.bar);
+        let border = if ends > self.bar { '>' } else { '|' };
         [
             format!(" |{}", empty.repeat(start)),
             full.repeat(end - start),
-            format!("{}|", empty.repeat(self.bar - end)),
+            format!("{}{border}", empty.repeat(self.bar - end)),
         ]
     }
 
@@ -161,6 +164,14 @@ impl Layout {
         };
         usize::try_from(cells).unwrap_or(usize::MAX)
     }
+}
+
+/// Where the axis ends: at the last answer. What goes on behind it may take a thousand times as long.
+fn end(trace: &Trace) -> u64 {
+    let answered = trace.roots().map(|root| root.end).max();
+    answered
+        .filter(|end| *end > trace.start())
+        .unwrap_or_else(|| trace.end())
 }
 
 /// Cuts the span's name before the service's: the name is one of three, the service is what one looks for.

@@ -99,7 +99,8 @@ POST /register -> 201  485.2 ms  7 spans, 4 services
      +130.5 ms gate verdict=proceed
  5.   ✗ proxy_route_to_rep… (NotificationService)   349 ms  0.75 ms |  ████████|
  6.    ✗ replica_handle_re… (NotificationService) 348.3 ms 348.3 ms |  ████████|
-       unavailable: the mail server refused ünder all ?[31mcircumstances, and s…
+       unavailable: the mail server refused ünder all ?[31mcircumstances, and
+       said so at length
  7. replica_h… (DatabaseService) (parent missing)     0 ms     0 ms |         █|
 replicas: database-service/k3x9q0v7ab gateway/k3x9q0v7ab
 notification-service/k3x9q0v7ab user-service/k3x9q0v7ab
@@ -132,6 +133,19 @@ fn what_nobody_waited_for_is_lighter_and_the_legend_says_so() {
 }
 
 #[test]
+fn what_goes_on_behind_the_answer_does_not_shrink_what_was_before() {
+    let mut late = register();
+    for mail in [7, 8] {
+        late[mail].times.1 += 60_000_000;
+    }
+    let text = render(&trace(&late), &UNICODE);
+    assert!(text.contains("482.8 ms  0.75 ms |██████████|\n"), "{text}");
+    assert!(text.contains(" |  ████████>\n"), "{text}");
+    let words = "> goes on behind the answer, for 59.99 s at most";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
 fn waits_and_attempts_stand_below_their_span() {
     let mut repeated = register();
     let attribute =
@@ -151,7 +165,7 @@ fn waits_and_attempts_stand_below_their_span() {
  4.    proxy_route_to_replica (UserService)       479.5 ms  0.75 ms |██████████|
        2 attempts, the last one answered by u2
  5.     replica_handle_request (UserService)      478.8 ms   4.8 ms |██████████|
-        waited 12 ms for a place
+        waited 12 ms for its turn
         +130.5 ms gate verdict=proceed
 ";
     assert!(text.contains(below), "{text}");

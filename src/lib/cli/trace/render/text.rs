@@ -54,7 +54,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Counts things in words: `1 span`, `2 spans`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(in crate::cli::trace) fn count(number: usize, one: &str, many: &str) -> String {
     let noun = if number == 1 { one } else { many };
     format!("{number} {noun}")
 }
