@@ -13,6 +13,9 @@ use opentelemetry::{Context, context::FutureExt};
 
 use crate::instance::random_token;
 
+/// Time for a handler to say itself, at its deadline, that a call of its came too late, and what that means.
+pub(crate) const LAST_WORD: Duration = Duration::from_millis(20);
+
 /// Length of a request id that we make ourselves.
 const REQUEST_ID_LENGTH: usize = 20;
 

@@ -235,6 +235,25 @@ async fn a_call_that_nobody_answers_is_told_once_by_who_noticed() {
 }
 
 #[tokio::test]
+async fn a_registration_that_nobody_writes_is_told_once_too() {
+    let mut stack = Stack::start().await;
+    stack.processes["database-service"].signal(Signal::STOP);
+    let body = serde_json::json!({"name": "David", "email": "david@example.com"});
+    let hurried = [
+        ("request-timeout-ms", "700"),
+        ("content-type", "application/json"),
+    ];
+    let failed = stack
+        .send(Method::POST, "/register", &hurried, Some(body.to_string()))
+        .await;
+    assert_eq!(504, failed.status, "{}", failed.body);
+    drop(stack.processes.remove("database-service"));
+    let about = causes(&mut stack, &failed.trace_id()).await;
+    assert_eq!(1, about.len(), "{about:?}");
+    assert_eq!("timed_out", about[0]["cause"], "{about:?}");
+}
+
+#[tokio::test]
 async fn a_failures_cause_is_logged_once_with_the_ids_of_its_request() {
     let mut stack = Stack::start().await;
     // Another program holds the database: writing fails, and the database service knows why.

@@ -296,7 +296,7 @@ async fn a_frozen_hop_is_named_before_it_has_written_anything() {
     let (good, text) = process::run(stack.folder(), &["trace", "last"], &[]);
     mails.signal(rustix::process::Signal::CONT);
     assert!(good && text.contains(&reply.trace_id()), "{text}");
-    let words = " ms answer_without_mail, after a wait of 3";
+    let words = " ms answer_without_mail deployment=NotificationService, after a wait of 3";
     assert!(text.contains(words), "{text}");
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -364,4 +365,44 @@ async fn flags_without_a_command_are_those_of_up() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Process::start(folder.path(), &["--http-addr", "127.0.0.1:0"], &[]);
     up.says("nats-serve is up at http://127.0.0.1:").await;
+}
+
+#[tokio::test]
+async fn who_asks_twice_gets_the_spans_of_what_was_broken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [ANY_PORT, ("SIMULATED_LATENCY", "on")];
+    let mut up = Process::start(folder.path(), &["up"], &variables);
+    up.says("Ctrl-C stops everything").await;
+    let all = children(up.pid());
+    let url = format!("{}/register", between(&up.output(), "is up at ", "\n"));
+    let body = serde_json::json!({"name": "David", "email": "david@example.com"});
+    let request = reqwest::Client::new().post(url).json(&body).send();
+    let request = tokio::spawn(request);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    up.signal(Signal::INT);
+    up.says("stopping;").await;
+    up.signal(Signal::INT);
+    assert!(up.ended().await.success());
+    up.says("stopped at once, as asked again").await;
+    all_gone(&all).await;
+    let _ = request.await;
+    let (good, said) = process::run(folder.path(), &["trace", "last"], &[]);
+    assert!(good && said.contains("POST /register"), "{said}");
+}
+
+#[tokio::test]
+async fn a_frozen_process_is_killed_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = up(folder.path(), &[]).await;
+    let all = children(up.pid());
+    let frozen = all.iter().find(|(_, what)| what.contains("user-service"));
+    let frozen = i32::try_from(*frozen.unwrap().0).unwrap();
+    let frozen = rustix::process::Pid::from_raw(frozen).unwrap();
+    rustix::process::kill_process(frozen, Signal::STOP).unwrap();
+    up.signal(Signal::INT);
+    up.says("stopping;").await;
+    up.signal(Signal::INT);
+    up.says("user-service was killed: it did not leave").await;
+    assert!(up.ended().await.success());
+    all_gone(&all).await;
 }

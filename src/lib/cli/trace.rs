@@ -184,10 +184,8 @@ fn wanted(args: &Args, what: &What) -> Wanted {
 /// Reads the trace, and again for a while where spans are still on their way to the files.
 fn find(spans_dir: &std::path::Path, selector: &Selector) -> anyhow::Result<Trace> {
     let started = Instant::now();
-    // The request before this command may be newer than anything that is on disk.
-    if *selector == Selector::Last {
-        thread::sleep(SETTLE);
-    }
+    // The request before this command may be newer than anything that is on disk; also one more of the same trace.
+    thread::sleep(SETTLE);
     loop {
         let found = traces::read(spans_dir, selector);
         let worth_waiting = match &found {

@@ -13,7 +13,7 @@ mod spec;
 mod status_line;
 mod team;
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,10 +87,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 .say("stopping; requests under way are finished first, Ctrl-C again stops at once");
         }
         let mut impatient = signal(SignalKind::interrupt()).context("signals can't be handled")?;
-        tokio::select! {
-            () = team.stop(&mut screen) => {}
-            // Who asks twice means it: whatever still runs is killed as its handle is dropped.
-            _ = impatient.recv() => screen.say("stopped at once, as asked again"),
+        let children = team.children();
+        let was_hurried = {
+            let mut stopping = pin!(team.stop(&mut screen));
+            tokio::select! {
+                () = &mut stopping => false,
+                _ = impatient.recv() => {
+                    children.iter().for_each(Shutdown::hurry);
+                    stopping.await;
+                    true
+                }
+            }
+        };
+        if was_hurried {
+            screen.say("stopped at once, as asked again");
         }
         result
     })

@@ -1,6 +1,6 @@
 //! The inner layer: the body, the wait for a place, the handler. The last two are spans as on any other hop.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,12 +12,9 @@ use opentelemetry::context::FutureExt;
 use super::{Edge, body, problem};
 use crate::{
     Code, Status,
-    context::RequestScope,
+    context::{LAST_WORD, RequestScope},
     telemetry::{names, spans},
 };
-
-/// Time for a handler to say itself that its call came too late, and what that means.
-const LAST_WORD: Duration = Duration::from_millis(20);
 
 pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     // A probe has no scope.

@@ -26,7 +26,7 @@ use crate::{
     Client, Code, Status,
     client::PING,
     clock,
-    context::RequestScope,
+    context::{LAST_WORD, RequestScope},
     message::{Answer, RequestHead},
     telemetry::{self, spans},
 };
@@ -293,7 +293,7 @@ impl Core {
         self.lateness.of(sender, sent, now)
     }
 
-    /// Runs the handler under its deadline; whatever it does, there is a result. Returns with it whether the
+    /// Runs the handler under its deadline, and a moment beyond; whatever it does, there is a result. Returns with it whether the
     /// caller was told that it is at work.
     async fn handle(
         &self,
@@ -302,7 +302,7 @@ impl Core {
         payload: Bytes,
         reply: Option<&Subject>,
     ) -> (Result<Bytes, Status>, bool) {
-        let deadline = tokio::time::Instant::from_std(ctx.deadline());
+        let deadline = tokio::time::Instant::from_std(ctx.deadline()) + LAST_WORD;
         let accepted_at = tokio::time::Instant::now() + ACCEPTED_AFTER;
         let mut work =
             pin!(AssertUnwindSafe(async { endpoint.call(ctx, payload).await }).catch_unwind());

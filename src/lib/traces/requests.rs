@@ -73,7 +73,7 @@ impl Filter {
 pub struct Requests {
     /// The oldest first.
     pub requests: Vec<Request>,
-    /// Counts the complete lines that could not be read, and of which no index tells.
+    /// Counts the lines that could not be read, damaged or half-written, and of which no index tells.
     pub skipped_lines: usize,
 }
 
@@ -119,10 +119,10 @@ fn roots_of(file: &SpanFile, filter: &Filter, found: &mut Requests) -> io::Resul
         (found.requests).extend(wanted(&file.path, batch, filter));
     })?;
     for part in left_out {
-        within(&file.path, part, |line, finished| {
+        within(&file.path, part, |line, _| {
             match roots(&file.path, line, filter) {
                 Ok(roots) => found.requests.extend(roots),
-                Err(_) => found.skipped_lines += usize::from(finished && !line.is_empty()),
+                Err(_) => found.skipped_lines += usize::from(!line.is_empty()),
             }
         })?;
     }

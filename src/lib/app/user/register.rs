@@ -17,8 +17,8 @@ use crate::{
             User,
             database::{CreateUser, CreateUserRequest, Created},
             notification::{
-                Left, MailStatus, Notification, SendWelcomeEmail, SendWelcomeEmailRequest,
-                left_to_note,
+                Left, MailStatus, NOTIFICATION, Notification, SendWelcomeEmail,
+                SendWelcomeEmailRequest, left_to_note,
             },
             outbox::{Delivery, LEASE, Outcome, SettleMailRequest},
             user::{RegisterUserRequest, Registration},
@@ -108,8 +108,12 @@ impl Registrar {
         let began = Instant::now();
         let Ok(ended) = timeout(time_to_wait(self.mail_wait, ctx), mail).await else {
             let waited = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
-            let waited = KeyValue::new(names::WAITED_US, waited);
-            spans::event("answer_without_mail", vec![waited]);
+            let whose = NOTIFICATION.deployment();
+            let attributes = vec![
+                KeyValue::new(names::DEPLOYMENT, whose),
+                KeyValue::new(names::WAITED_US, waited),
+            ];
+            spans::event("answer_without_mail", attributes);
             return None;
         };
         ended.ok().flatten()

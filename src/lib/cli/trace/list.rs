@@ -63,7 +63,11 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     if skipped_lines > 0 {
         eprintln!(
             "skipped: {}",
-            count(skipped_lines, "damaged line", "damaged lines")
+            count(
+                skipped_lines,
+                "line that can't be read",
+                "lines that can't be read"
+            )
         );
     }
     Ok(())

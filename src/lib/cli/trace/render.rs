@@ -74,7 +74,13 @@ fn head(trace: &Trace, page: &mut Page) {
     let id = format!("trace {}", trace.id());
     let spans = count(trace.rows().len(), "span", "spans");
     let services = count(trace.services().len(), "service", "services");
-    let facts = format!("  {}  {spans}, {services}", show_nanos(trace.duration()));
+    let in_all = if trace.gaps().roots > 1 {
+        " in all"
+    } else {
+        ""
+    };
+    let took = show_nanos(trace.duration());
+    let facts = format!("  {took}{in_all}  {spans}, {services}");
     let (request, outcome) = title(trace);
     let (request, rest) = (clean(&request, ascii), clean(&outcome, ascii) + &facts);
     let [id_length, length, rest_length] = [&id, &request, &rest].map(|text| text.chars().count());

@@ -23,6 +23,11 @@ use crate::{
 /// Time for a child to leave beyond the grace that it gives its requests: flushing spans and the like.
 /// One whose thread is blocked ends itself by then.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// Time for a process to end that has closed its output.
+const END: Duration = Duration::from_millis(500);
+/// Time for a child that was told twice to leave at once, and to be told so again: it may have heard that before it
+/// heard the first.
+const HURRY: Duration = Duration::from_millis(500);
 /// A child that ran this long starts with a fresh backoff.
 const STEADY: Duration = Duration::from_secs(30);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -36,6 +41,8 @@ pub(super) enum Report {
     Ready(&'static str, Ready),
     /// A line of its log.
     Line(&'static str, Line),
+    /// It did not leave when it was told.
+    Killed(&'static str),
     /// It ended before it was ever ready.
     NeverReady {
         name: &'static str,
@@ -155,12 +162,23 @@ async fn live(
         if stopping {
             ask_to_leave(spec, &mut child);
             // Its last lines are shown too; one that doesn't leave is killed.
-            let _ = timeout(spec.grace + STOP_MARGIN, listening).await;
+            tokio::select! {
+                _ = timeout(spec.grace + STOP_MARGIN, &mut listening) => {}
+                () = orders.stop.hurried() => {
+                    for _ in 0..2 {
+                        terminate(&child);
+                        if timeout(HURRY, &mut listening).await.is_ok() {
+                            break;
+                        }
+                    }
+                }
+            }
         }
     }
     if stopping {
-        if timeout(Duration::from_secs(1), child.wait()).await.is_err() {
+        if timeout(END, child.wait()).await.is_err() {
             let _ = child.kill().await;
+            let _ = reports.send(Report::Killed(spec.name)).await;
         }
         return End::Stopped;
     }
@@ -183,10 +201,14 @@ async fn live(
 /// A service leaves when its standard input closes; a server when it is told.
 fn ask_to_leave(spec: &Spec, child: &mut Child) {
     drop(child.stdin.take());
-    let pid = child
-        .id()
-        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    if let Some(pid) = pid.filter(|_| !spec.is_service) {
+    if !spec.is_service {
+        terminate(child);
+    }
+}
+
+fn terminate(child: &Child) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = id.and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);
     }
 }
@@ -225,6 +247,7 @@ impl Heard<'_> {
                 }
                 Some(line) = next(&mut err) => {
                     let line = Line::parse(&line);
+                    // What is said of a request is of others as a rule, and no reason to die.
                     if let Some(words) = line.last_words() {
                         if self.last_words.len() == LAST_WORDS {
                             self.last_words.pop_front();

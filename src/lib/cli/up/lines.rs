@@ -20,6 +20,8 @@ pub(super) enum Line {
         level: String,
         target: String,
         words: String,
+        /// It is said of a request, and not of the process.
+        of_request: bool,
     },
     /// What is no log line: nats-server's output, a panic before logging began.
     Raw(String),
@@ -59,6 +61,7 @@ impl Line {
             level: text("level").unwrap_or_default(),
             target: text("target").unwrap_or_default(),
             words: words(&fields),
+            of_request: fields.contains_key("trace_id"),
         }
     }
 
@@ -76,7 +79,11 @@ impl Line {
     /// Returns what it says about a death: trouble, or what is no log line at all.
     pub(super) fn last_words(&self) -> Option<&str> {
         match self {
-            Self::Log { words, .. } if self.needs_attention() => Some(words),
+            Self::Log {
+                words,
+                of_request: false,
+                ..
+            } if self.needs_attention() => Some(words),
             // nats-server's chatter; what is wrong has other marks.
             Self::Raw(line) if line.contains("[INF]") => None,
             // Its own name is said anyway.
@@ -125,6 +132,8 @@ mod tests {
             Some("it broke cause=disk full"),
             Line::parse(line).last_words()
         );
+        let of_a_request = line.replace("service", "trace_id");
+        assert_eq!(None, Line::parse(&of_a_request).last_words());
         assert_eq!(Some("panicked"), Line::parse("panicked").last_words());
         let chatter = "[1] 2026/01/01 00:00:00.000000 [INF] Server is ready";
         assert_eq!(None, Line::parse(chatter).last_words());

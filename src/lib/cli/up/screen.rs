@@ -121,6 +121,9 @@ Ctrl-C stops everything. From here one line a request.
                     "{name} died ({how}){said}; starting it again in {again_in:?}"
                 ))
             }
+            Report::Killed(name) => Some(format!(
+                "{name} was killed: it did not leave, and what it had not done or written is lost"
+            )),
             Report::NeverReady { name, last_words } => {
                 Some(format!("{name} can't start: {last_words}"))
             }

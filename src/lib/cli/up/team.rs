@@ -80,6 +80,12 @@ impl Team {
         }
     }
 
+    /// Who hurries these ends the grace of all children.
+    pub(super) fn children(&self) -> Vec<Shutdown> {
+        let members = self.members.iter();
+        members.map(|member| member.orders.stop.clone()).collect()
+    }
+
     /// Stops the children, the last to start first: the next one when the last has left, which may still send spans.
     pub(super) async fn stop(mut self, screen: &mut Screen) {
         self.stopping.request();
@@ -129,7 +135,7 @@ impl Team {
                     ));
                 }
                 report = self.reports.recv() => {
-                    if let Some(report @ Report::Line(..)) = report {
+                    if let Some(report @ (Report::Line(..) | Report::Killed(_))) = report {
                         screen.show(&report);
                     }
                 }
