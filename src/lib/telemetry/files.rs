@@ -3,6 +3,7 @@
 //! Each line is a `TracesData` object with one batch, so any reader of OTLP JSON takes the file:
 //! <https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/>. The index beside it is for our own reader.
 
+mod encode;
 mod roots;
 mod segment;
 mod sweep;
@@ -15,17 +16,9 @@ use std::{
     time::Instant,
 };
 
-use opentelemetry::{KeyValue, Value};
-use opentelemetry_proto::{
-    tonic::trace::v1::TracesData,
-    transform::{
-        common::tonic::ResourceAttributesWithSchema,
-        trace::tonic::group_spans_by_resource_and_scope,
-    },
-};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
-use self::{segment::Segment, sweep::sweep};
+use self::{encode::Encoder, segment::Segment, sweep::sweep};
 use super::{Config, MIN_SPANS_MAX_BYTES, counters, losses::Losses};
 use crate::{
     Instance,
@@ -43,7 +36,7 @@ pub(super) struct SpanFiles {
     /// `<service>-<instance>`.
     stem: String,
     max_bytes: u64,
-    resource: ResourceAttributesWithSchema,
+    encoder: Encoder,
     segment: Segment,
     number: u64,
     /// How large the segment may become.
@@ -74,29 +67,23 @@ impl SpanFiles {
             dir: dir.into(),
             stem,
             max_bytes: config.spans_max_bytes.max(MIN_SPANS_MAX_BYTES),
-            resource: resource.into(),
+            encoder: Encoder::new(resource),
             line: Vec::new(),
         }
     }
 
-    pub(super) fn write(&mut self, mut batch: Vec<SpanData>) {
-        batch.iter_mut().for_each(make_encodable);
+    pub(super) fn write(&mut self, batch: &[SpanData]) {
         let count = batch.len() as u64;
         let roots = batch.iter().filter_map(roots::of).collect();
-        let data = TracesData {
-            resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
-        };
         self.line.clear();
-        let written = serde_json::to_writer(&mut self.line, &data)
-            .map_err(io::Error::from)
-            .and_then(|()| self.append(roots));
+        let written = self.encoder.line(&mut self.line, batch);
+        let written = written.and_then(|()| self.append(roots));
         counters::FILES.count(count, written.is_ok());
         self.losses.note(count, written, Instant::now());
     }
 
     /// Writes the line at once, so that other processes read whole lines.
     fn append(&mut self, roots: Vec<Root<'static>>) -> io::Result<()> {
-        self.line.push(b'\n');
         if !self.segment.has_room_for(self.line.len(), self.share) {
             self.number += 1;
             self.segment = Segment::new(path(&self.dir, &self.stem, self.number));
@@ -129,20 +116,4 @@ fn path(dir: &Path, stem: &str, number: u64) -> PathBuf {
         0 => format!("{stem}.{EXTENSION}"),
         number => format!("{stem}.{number}.{EXTENSION}"),
     })
-}
-
-/// JSON has no NaN and no infinity; as `null` they would cost the reader the whole line.
-fn make_encodable(span: &mut SpanData) {
-    let in_events = span
-        .events
-        .events
-        .iter_mut()
-        .flat_map(|event| &mut event.attributes);
-    for KeyValue { value, .. } in span.attributes.iter_mut().chain(in_events) {
-        if let Value::F64(number) = value
-            && !number.is_finite()
-        {
-            *value = Value::String(number.to_string().into());
-        }
-    }
 }

@@ -5,9 +5,11 @@
 //! own: a dead collector stalls nobody.
 
 use std::{
+    iter,
+    ops::ControlFlow,
     sync::{
         atomic::Ordering::Relaxed,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -27,7 +29,7 @@ use crate::Instance;
 const QUEUE: usize = 8192;
 /// Spans a line, at most.
 const BATCH: usize = 512;
-/// How long the first span of a batch waits for company. Who asks for the last request waits twice as long.
+/// How long the first span waits for company. Who asks for the last request waits twice as long.
 const BATCH_DELAY: Duration = Duration::from_millis(25);
 
 #[expect(
@@ -136,67 +138,52 @@ struct Worker {
 impl Worker {
     fn run(mut self, commands: &Receiver<Command>) {
         while let Ok(first) = commands.recv() {
-            if self.gather(first, commands).is_break() {
+            if matches!(first, Command::Span(_)) {
+                // Not in `recv`: whoever waits there is woken for each span, which its request would pay for.
+                thread::sleep(BATCH_DELAY);
+            }
+            if self.take(first, commands).is_break() {
                 return;
             }
         }
     }
 
-    /// Takes commands until the batch is full or old enough, then writes it.
-    fn gather(
-        &mut self,
-        first: Command,
-        commands: &Receiver<Command>,
-    ) -> std::ops::ControlFlow<()> {
-        let until = Instant::now() + BATCH_DELAY;
-        let mut next = Some(first);
-        loop {
-            match next.take() {
-                Some(Command::Span(span)) => self.batch.push(span),
-                Some(Command::Flush(done)) => {
+    /// Takes what has come until now, and writes it.
+    fn take(&mut self, first: Command, commands: &Receiver<Command>) -> ControlFlow<()> {
+        for command in iter::once(first).chain(commands.try_iter()) {
+            match command {
+                Command::Span(span) => self.batch.push(span),
+                Command::Flush(done) => {
                     self.write();
                     let _ = done.send(());
                 }
-                Some(Command::Stop(done, deadline)) => {
+                Command::Stop(done, deadline) => {
                     self.write();
                     if let Some(otlp) = self.otlp.take() {
                         otlp.stop(deadline);
                     }
                     let _ = done.send(());
-                    return std::ops::ControlFlow::Break(());
+                    return ControlFlow::Break(());
                 }
-                None => {}
             }
             if self.batch.len() >= BATCH {
                 self.write();
             }
-            match commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(command) => next = Some(command),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.write();
-                    return std::ops::ControlFlow::Continue(());
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.write();
-                    return std::ops::ControlFlow::Break(());
-                }
-            }
         }
+        self.write();
+        ControlFlow::Continue(())
     }
 
     fn write(&mut self) {
         if self.batch.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
-        match (&mut self.files, &self.otlp) {
-            (Some(files), Some(otlp)) => {
-                files.write(batch.clone());
-                otlp.send(batch);
-            }
-            (Some(files), None) => files.write(batch),
-            (None, Some(otlp)) => otlp.send(batch),
-            (None, None) => {}
+        if let Some(files) = &mut self.files {
+            files.write(&self.batch);
+        }
+        match &self.otlp {
+            Some(otlp) => otlp.send(std::mem::take(&mut self.batch)),
+            None => self.batch.clear(),
         }
         self.look_at_the_queue();
     }

@@ -86,7 +86,7 @@ fn bytes(dir: &Path) -> u64 {
 fn a_request_is_listed_as_it_was_recorded_with_the_index_and_without() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    files(dir, 1 << 20).write(request(1));
+    files(dir, 1 << 20).write(&request(1));
     let indexed = requests(dir, &Filter::default()).unwrap();
     assert_eq!(1, indexed.requests.len());
     let index = fs::read_dir(dir).unwrap().find_map(|entry| {
@@ -116,7 +116,7 @@ fn the_files_of_all_stay_within_their_bytes_and_the_last_traces_are_whole() {
     let mut tail = Tail::new(dir).unwrap();
     for trace in 1..=300 {
         for (nth, process) in processes.iter_mut().enumerate() {
-            process.write(request(trace * 3 + nth as u128));
+            process.write(&request(trace * 3 + nth as u128));
         }
         let bytes = bytes(dir);
         assert!(bytes <= MAX, "{bytes} bytes after {trace}");
@@ -148,7 +148,7 @@ fn the_files_of_all_stay_within_their_bytes_also_where_some_come_later() {
         let dir = dir.path();
         let write = |process: &mut SpanFiles, requests: u128| {
             for nth in 0..requests {
-                process.write(request(nth + 1));
+                process.write(&request(nth + 1));
                 let bytes = bytes(dir);
                 assert!(
                     bytes <= MAX,
@@ -170,16 +170,16 @@ fn a_file_that_was_cut_costs_what_was_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut files = files(dir, 1 << 20);
-    files.write(request(1));
-    files.write(request(2));
+    files.write(&request(1));
+    files.write(&request(2));
     let path = path(dir, &files.stem, 0);
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_len(file.metadata().unwrap().len() - 10).unwrap();
-    files.write(request(3));
+    files.write(&request(3));
     assert_eq!(vec!["/user/1", "/user/3"], paths(dir));
     file.set_len(0).unwrap();
-    files.write(request(4));
-    files.write(request(5));
+    files.write(&request(4));
+    files.write(&request(5));
     assert_eq!(vec!["/user/4", "/user/5"], paths(dir));
     let index = fs::read(path.with_extension("index")).unwrap();
     assert_eq!(2, index.iter().filter(|byte| **byte == b'\n').count());
@@ -191,19 +191,19 @@ fn a_file_that_was_removed_or_replaced_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut files = files(dir, 1 << 20);
-    files.write(request(1));
+    files.write(&request(1));
     let path = path(dir, &files.stem, 0);
     fs::remove_file(&path).unwrap();
-    files.write(request(2));
+    files.write(&request(2));
     assert_eq!(vec!["/user/2"], paths(dir));
     // Another file of the same name is not ours to know, and is appended to.
     let copy = dir.join("copy");
     fs::copy(&path, &copy).unwrap();
     fs::rename(copy, &path).unwrap();
-    files.write(request(3));
+    files.write(&request(3));
     assert_eq!(vec!["/user/2", "/user/3"], paths(dir));
     fs::remove_dir_all(dir).unwrap();
-    files.write(request(4));
+    files.write(&request(4));
     assert_eq!(vec!["/user/4"], paths(dir));
 }
 
@@ -212,15 +212,15 @@ fn a_full_disk_costs_what_is_written_then_and_no_line_later() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut files = files(dir, 1 << 20);
-    files.write(request(1));
+    files.write(&request(1));
     let path = path(dir, &files.stem, 0);
     let aside = dir.join("aside");
     fs::rename(&path, &aside).unwrap();
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let before = crate::telemetry::counters::read().files;
-    files.write(request(2));
+    files.write(&request(2));
     fs::rename(&aside, &path).unwrap();
-    files.write(request(3));
+    files.write(&request(3));
     let after = crate::telemetry::counters::read().files;
     assert!(after.dropped >= before.dropped + 2);
     let mut left = paths(dir);
