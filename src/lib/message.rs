@@ -6,7 +6,7 @@
 mod reply;
 mod request;
 
-use std::str::FromStr;
+use std::str::FromStr as _;
 
 use async_nats::{HeaderMap, HeaderValue, header::HeaderName};
 
@@ -15,39 +15,34 @@ pub(crate) use request::{MAX_TIMEOUT, RequestHead};
 
 /// Header names. NATS headers are case-sensitive; ours are lower case, ADR-32's are not ours.
 mod header {
-    use async_nats::header::HeaderName;
+    pub(super) const TRACEPARENT: &str = "traceparent";
+    pub(super) const TRACESTATE: &str = "tracestate";
+    pub(super) const REQUEST_ID: &str = "x-request-id";
+    pub(super) const TIMEOUT_MS: &str = "timeout-ms";
+    pub(super) const DEADLINE_UNIX_MS: &str = "deadline-unix-ms";
+    pub(super) const ATTEMPT: &str = "attempt";
 
-    pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-    pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-    pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-    pub(super) const TIMEOUT_MS: HeaderName = HeaderName::from_static("timeout-ms");
-    pub(super) const DEADLINE_UNIX_MS: HeaderName = HeaderName::from_static("deadline-unix-ms");
-    pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("attempt");
-
-    pub(super) const REPLICA: HeaderName = HeaderName::from_static("replica");
-    pub(super) const QUEUE_WAIT_MS: HeaderName = HeaderName::from_static("queue-wait-ms");
-    pub(super) const LOAD: HeaderName = HeaderName::from_static("load");
-    pub(super) const LEAVING: HeaderName = HeaderName::from_static("leaving");
-    pub(super) const INTERIM: HeaderName = HeaderName::from_static("interim");
-    pub(super) const NOT_ACCEPTED: HeaderName = HeaderName::from_static("not-accepted");
-    pub(super) const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");
-    pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
+    pub(super) const REPLICA: &str = "replica";
+    pub(super) const QUEUE_WAIT_MS: &str = "queue-wait-ms";
+    pub(super) const LOAD: &str = "load";
+    pub(super) const LEAVING: &str = "leaving";
+    pub(super) const INTERIM: &str = "interim";
+    pub(super) const NOT_ACCEPTED: &str = "not-accepted";
+    pub(super) const ERROR: &str = "Nats-Service-Error";
+    pub(super) const ERROR_CODE: &str = "Nats-Service-Error-Code";
 }
 
 /// Inserts a value that is known to be clean; one that isn't (CR, LF) is left out, not a panic.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).map(HeaderValue::as_str)
-}
-
-/// Reads a header that a stranger may have written: what doesn't parse counts as absent.
-fn parse<T: FromStr>(headers: &HeaderMap, name: HeaderName) -> Option<T> {
-    text(headers, name)?.parse().ok()
+/// Visits each header with its first value. A message has few of them, and each look-up would hash a name.
+fn each(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let named = headers.iter();
+    named.filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())))
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ const FOREIGN: [&str; 10] = [
 /// How a process records and exports.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Whether anything is recorded at all. Default: `true`.
+    /// Whether anything is recorded at all. Default: `true`. With `false` the runtime makes spans only below those that
+    /// another tracer provider records.
     pub enabled: bool,
     /// Share of new traces that is kept, 0 to 1. A caller's decision is followed (parent-based).
     /// Default `None`: `OTEL_TRACES_SAMPLER` if set, else all.
@@ -174,9 +175,16 @@ pub fn init(instance: &Instance, config: &Config) -> Result<Guard, Error> {
         .with(logs::layer(instance, logs.clone()).with_filter(filter))
         .try_init()
         .map_err(Error::Subscriber)?;
-    if let Some(provider) = &provider {
-        spans::install(provider.tracer(spans::SCOPE));
-        global::set_tracer_provider(provider.clone());
+    match &provider {
+        Some(provider) => {
+            spans::install(spans::Mode::On {
+                tracer: provider.tracer(spans::SCOPE),
+                // `OTEL_TRACES_SAMPLER` may say otherwise.
+                follows_parents: config.sampling_ratio.is_some(),
+            });
+            global::set_tracer_provider(provider.clone());
+        }
+        None => spans::install(spans::Mode::Off),
     }
     Ok(Guard { provider, logs })
 }

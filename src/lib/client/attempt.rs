@@ -141,7 +141,7 @@ impl Attempt<'_> {
                 continue;
             };
             let message = match sign {
-                Some(Sign::Message(message)) => message,
+                Some(Sign::Message(message)) => *message,
                 Some(Sign::Forbidden) => return Event::Forbidden,
                 None => return Event::Disconnected,
             };

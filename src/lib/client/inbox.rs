@@ -54,7 +54,8 @@ impl Sent {
 /// What reaches somebody who waits.
 #[derive(Debug)]
 pub(super) enum Sign {
-    Message(Message),
+    /// Boxed, for the channel makes room for thirty-two at once, though one comes.
+    Message(Box<Message>),
     /// The server refused to deliver the call.
     Forbidden,
 }
@@ -161,7 +162,7 @@ impl Inbox {
             waiting.get(&token).filter(|entry| entry.callee == callee)
         });
         let delivered =
-            entry.is_some_and(|entry| entry.signs.try_send(Sign::Message(reply)).is_ok());
+            entry.is_some_and(|entry| entry.signs.try_send(Sign::Message(reply.into())).is_ok());
         if !delivered {
             self.late.fetch_add(1, Ordering::Relaxed);
         }
@@ -209,7 +210,7 @@ impl Waiter<'_> {
     /// Waits for the next message; `None` means that none can come any more.
     pub(super) async fn next(&mut self) -> Option<Message> {
         match self.sign().await? {
-            Sign::Message(message) => Some(message),
+            Sign::Message(message) => Some(*message),
             Sign::Forbidden => None,
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{Code, FieldError, Status, telemetry::propagation};
 
 /// Names that mean something to us, and one that doesn't.
-const NAMES: [HeaderName; 14] = [
+const NAMES: [&str; 14] = [
     header::TRACEPARENT,
     header::TRACESTATE,
     header::REQUEST_ID,
@@ -21,7 +21,7 @@ const NAMES: [HeaderName; 14] = [
     header::NOT_ACCEPTED,
     header::ERROR,
     header::ERROR_CODE,
-    HeaderName::from_static("x-other"),
+    "x-other",
 ];
 
 /// A value as it can arrive: anything on one line, often something that is nearly right.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 
-use super::{header, insert, parse, text};
+use super::{each, header, insert};
 use crate::Status;
 
 /// Characters of an error's message that go into its header; the body has all of it.
@@ -89,20 +89,47 @@ impl ReplyHead {
         }
         headers
     }
+}
 
-    fn decode(headers: &HeaderMap) -> Self {
-        Self {
-            replica: text(headers, header::REPLICA)
-                .unwrap_or_default()
-                .to_owned(),
-            queue_wait: Duration::from_millis(parse(headers, header::QUEUE_WAIT_MS).unwrap_or(0)),
-            load: text(headers, header::LOAD).and_then(|load| {
-                let (ongoing, limit) = load.split_once('/')?;
-                Some((ongoing.parse().ok()?, limit.parse().ok()?))
-            }),
-            leaving: headers.get(header::LEAVING).is_some(),
+/// A reply's headers as they came.
+#[derive(Default)]
+struct Headers<'a> {
+    head: ReplyHead,
+    interim: Option<&'a str>,
+    /// Words of an error.
+    error: Option<&'a str>,
+    has_failed: bool,
+    not_accepted: bool,
+}
+
+impl<'a> Headers<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut read = Self::default();
+        for (name, value) in each(headers) {
+            match name {
+                header::REPLICA => value.clone_into(&mut read.head.replica),
+                header::QUEUE_WAIT_MS => {
+                    read.head.queue_wait = Duration::from_millis(value.parse().unwrap_or(0));
+                }
+                header::LOAD => read.head.load = load(value),
+                header::LEAVING => read.head.leaving = true,
+                header::INTERIM => read.interim = Some(value),
+                header::NOT_ACCEPTED => read.not_accepted = true,
+                header::ERROR => {
+                    read.error = Some(value);
+                    read.has_failed = true;
+                }
+                header::ERROR_CODE => read.has_failed = true,
+                _ => {}
+            }
         }
+        read
     }
+}
+
+fn load(text: &str) -> Option<(usize, usize)> {
+    let (ongoing, limit) = text.split_once('/')?;
+    Some((ongoing.parse().ok()?, limit.parse().ok()?))
 }
 
 impl Answer {
@@ -137,25 +164,23 @@ impl Reply {
                 answer: Answer::Payload(message.payload),
             };
         };
-        let head = ReplyHead::decode(headers);
-        match text(headers, header::INTERIM) {
+        let Headers {
+            head,
+            interim,
+            error,
+            has_failed,
+            not_accepted,
+        } = Headers::read(headers);
+        match interim {
             Some("idle") => return Self::Idle(head),
             Some(_) => return Self::Interim(head),
             None => {}
         }
-        let failed = headers
-            .get(header::ERROR_CODE)
-            .or(headers.get(header::ERROR));
-        let answer = if failed.is_some() {
-            let words = text(headers, header::ERROR).unwrap_or("internal error");
-            let status = Status::from_wire(&message.payload, words);
-            if headers.get(header::NOT_ACCEPTED).is_some() {
-                Answer::NotAccepted(status)
-            } else {
-                Answer::Failed(status)
-            }
-        } else {
-            Answer::Payload(message.payload)
+        let status = || Status::from_wire(&message.payload, error.unwrap_or("internal error"));
+        let answer = match (has_failed, not_accepted) {
+            (false, _) => Answer::Payload(message.payload),
+            (true, true) => Answer::NotAccepted(status()),
+            (true, false) => Answer::Failed(status()),
         };
         Self::Final { head, answer }
     }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderValue, header::HeaderName};
 use opentelemetry::trace::SpanContext;
 
-use super::{header, insert, parse, text};
+use super::{each, header, insert};
 use crate::{context::sane_request_id, telemetry::propagation};
 
 /// Longest time that a caller may ask for; a larger value counts as this.
@@ -99,28 +99,31 @@ impl RequestHead {
         let Some(headers) = headers else {
             return Self::default();
         };
-        Self {
-            trace: trace(headers),
-            request_id: text(headers, header::REQUEST_ID)
-                .and_then(sane_request_id)
-                .map(Arc::from),
-            timeout: parse(headers, header::TIMEOUT_MS).map(Duration::from_millis),
-            deadline_unix_ms: parse(headers, header::DEADLINE_UNIX_MS),
-            attempt: parse(headers, header::ATTEMPT).unwrap_or(1).max(1),
+        let mut head = Self::default();
+        for (name, value) in each(headers) {
+            match name {
+                header::TRACEPARENT => head.trace = trace(value, headers),
+                header::REQUEST_ID => {
+                    head.request_id = sane_request_id(value).map(Arc::from);
+                }
+                header::TIMEOUT_MS => head.timeout = value.parse().ok().map(Duration::from_millis),
+                header::DEADLINE_UNIX_MS => head.deadline_unix_ms = value.parse().ok(),
+                header::ATTEMPT => head.attempt = value.parse().unwrap_or(1).max(1),
+                _ => {}
+            }
         }
+        head
     }
 }
 
 /// Reads the caller's span. Of two parents neither is, and a state that comes in pieces is one.
-fn trace(headers: &HeaderMap) -> Option<SpanContext> {
-    let mut parents = headers.get_all(header::TRACEPARENT);
-    let parent = parents.next()?;
-    if parents.next().is_some() {
+fn trace(parent: &str, headers: &HeaderMap) -> Option<SpanContext> {
+    let all = |name| headers.get_all(HeaderName::from_static(name));
+    if all(header::TRACEPARENT).nth(1).is_some() {
         return None;
     }
-    let states = headers.get_all(header::TRACESTATE);
-    let states: Vec<&str> = states.map(HeaderValue::as_str).collect();
-    propagation::parse(parent.as_str(), &states.join(","))
+    let states: Vec<&str> = all(header::TRACESTATE).map(HeaderValue::as_str).collect();
+    propagation::parse(parent, &states.join(","))
 }
 
 impl Default for RequestHead {

@@ -110,7 +110,7 @@ fn a_status_survives_the_wire_and_says_whether_work_began() {
         let (headers, payload) = answer.encode(&head);
         assert_eq!(
             code.http_status().to_string(),
-            text(&headers, header::ERROR_CODE).unwrap()
+            headers.get(header::ERROR_CODE).unwrap().as_str()
         );
         match Reply::decode(message(headers, &payload)) {
             Reply::Final {

@@ -29,21 +29,51 @@ use crate::{Status, client::Unanswered, operation::Names};
 /// Instrumentation scope of the runtime's spans.
 pub(super) const SCOPE: &str = "nats-serve";
 
-/// The process's own tracer, once [`super::init`] has made it.
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+/// What the process makes of spans, once [`super::init`] has said so.
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// Nothing is recorded.
+    Off,
+    On {
+        tracer: SdkTracer,
+        /// What has a parent is recorded if that is, whatever it is like.
+        follows_parents: bool,
+    },
+}
 
-pub(super) fn install(tracer: SdkTracer) {
+static MODE: OnceLock<Mode> = OnceLock::new();
+
+pub(super) fn install(mode: Mode) {
     // A second one can't be: the subscriber is installed before, and only once.
-    let _ = TRACER.set(tracer);
+    let _ = MODE.set(mode);
+}
+
+/// Tells whether a span below `parent` may be recorded. Where it is known that it won't be, `parent` does as well, and
+/// nothing has to be made for it.
+fn may_be_recorded(parent: &Context) -> bool {
+    let span = parent.span();
+    match MODE.get() {
+        // Somebody records after all.
+        Some(Mode::Off) => span.is_recording(),
+        Some(Mode::On {
+            follows_parents: true,
+            ..
+        }) => !span.span_context().is_valid() || span.span_context().is_sampled(),
+        Some(Mode::On { .. }) | None => true,
+    }
 }
 
 /// Starts a span as a child of what `parent` holds, and returns `parent` with it in place.
 ///
 /// Whoever has installed a tracer provider of his own instead of ours gets the spans there.
 fn begin(builder: SpanBuilder, parent: &Context) -> Context {
-    match TRACER.get() {
-        Some(tracer) => parent.with_span(tracer.build_with_context(builder, parent)),
-        None => parent.with_span(global::tracer(SCOPE).build_with_context(builder, parent)),
+    match MODE.get() {
+        Some(Mode::On { tracer, .. }) => {
+            parent.with_span(tracer.build_with_context(builder, parent))
+        }
+        Some(Mode::Off) | None => {
+            parent.with_span(global::tracer(SCOPE).build_with_context(builder, parent))
+        }
     }
 }
 
@@ -80,6 +110,9 @@ pub(crate) struct Server {
 
 /// Starts the caller's side of a call.
 pub(crate) fn route(names: &Names, server: &Server, request_id: &str, parent: &Context) -> Context {
+    if !may_be_recorded(parent) {
+        return parent.clone();
+    }
     let mut attributes = rpc_attributes(names, request_id);
     attributes.push(attribute(names::SERVER_ADDRESS, server.host.clone()));
     attributes.push(attribute(names::SERVER_PORT, i64::from(server.port)));
@@ -100,6 +133,9 @@ pub(crate) fn handle(
     queue_wait: Duration,
     parent: &Context,
 ) -> Context {
+    if !may_be_recorded(parent) {
+        return parent.clone();
+    }
     let mut attributes = rpc_attributes(names, request_id);
     attributes.push(attribute(names::REPLICA_ID, replica_id.to_owned()));
     attributes.push(attribute(names::ATTEMPT, i64::from(attempt)));

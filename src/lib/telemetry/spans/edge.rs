@@ -7,7 +7,7 @@ use opentelemetry::{
     trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt},
 };
 
-use super::{attribute, begin, fail, milliseconds, start};
+use super::{attribute, begin, fail, may_be_recorded, milliseconds, start};
 use crate::{Code, Service, telemetry::names};
 
 /// What the edge knows of a request when it arrives.
@@ -24,6 +24,9 @@ pub(crate) struct Edge<'a> {
 
 /// Starts the root span.
 pub(crate) fn root(service: Service, edge: &Edge<'_>, parent: &Context) -> Context {
+    if !may_be_recorded(parent) {
+        return parent.clone();
+    }
     let mut attributes = edge_attributes(service, edge.request_id, edge.route);
     attributes.push(attribute(names::HTTP_REQUEST_METHOD, edge.method));
     attributes.push(attribute(names::URL_PATH, edge.path.to_owned()));
@@ -44,9 +47,13 @@ pub(crate) fn edge_inner(
     route: Option<&str>,
     replica_id: &str,
 ) -> Context {
+    let parent = Context::current();
+    if !may_be_recorded(&parent) {
+        return parent;
+    }
     let mut attributes = edge_attributes(service, request_id, route);
     attributes.push(attribute(names::REPLICA_ID, replica_id.to_owned()));
-    start(name, SpanKind::Internal, attributes, &Context::current())
+    start(name, SpanKind::Internal, attributes, &parent)
 }
 
 fn edge_attributes(service: Service, request_id: &str, route: Option<&str>) -> Vec<KeyValue> {
