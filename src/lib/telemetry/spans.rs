@@ -149,7 +149,8 @@ pub(crate) fn handle(
 }
 
 fn rpc_attributes(names: &Names, request_id: &str) -> Vec<KeyValue> {
-    let mut attributes = Vec::with_capacity(14);
+    // With those that are added until the end.
+    let mut attributes = Vec::with_capacity(16);
     attributes.extend([
         attribute(names::REQUEST_ID, request_id.to_owned()),
         attribute(names::DEPLOYMENT, names.service.deployment()),
