@@ -1,0 +1,52 @@
+//! Drives the contenders in turns, and prints what came of it.
+
+mod compare;
+mod oha;
+mod process;
+mod stack;
+mod table;
+mod tools;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+
+use self::tools::Tools;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// How often each contender has its turn.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long each load of a turn takes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Only contenders whose name holds one of these.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// A nats-server, if none is on the PATH.
+    #[arg(long, env = "NATS_SERVER", value_name = "PATH")]
+    nats_server: Option<PathBuf>,
+}
+
+impl Args {
+    fn load(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let tools = Tools::find(args.nats_server.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime can't be started")?;
+    runtime.block_on(async {
+        println!("{}\n", tools::machine());
+        compare::run(args, &tools).await
+    })
+}

@@ -1,0 +1,91 @@
+//! The load driver, and what it says of a load.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// What is asked for, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) url: String,
+    pub(super) connections: u32,
+    pub(super) duration: Duration,
+    /// So many a second, each timed from when it was due; else the next one when the last is answered.
+    pub(super) rate: Option<u32>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) per_second: f64,
+    pub(super) requests: f64,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+}
+
+impl Load {
+    pub(super) async fn run(&self, oha: &Path) -> anyhow::Result<Outcome> {
+        let mut command = Command::new(oha);
+        command
+            .args([
+                "--no-tui",
+                "--output-format",
+                "json",
+                "--worker-threads",
+                "1",
+            ])
+            .args(["-c", &self.connections.to_string()])
+            .args(["-z", &format!("{}ms", self.duration.as_millis())])
+            .arg("-w");
+        if let Some(rate) = self.rate {
+            command.args(["-q", &rate.to_string(), "--latency-correction"]);
+        }
+        let output = command
+            .arg(&self.url)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("oha can't be run")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "oha failed: {said}");
+        let report = serde_json::from_slice(&output.stdout).context("oha's report is no JSON")?;
+        read(&report).with_context(|| format!("at {}", self.url))
+    }
+}
+
+/// A load of which any request failed measures something else.
+fn read(report: &Value) -> anyhow::Result<Outcome> {
+    let statuses = report["statusCodeDistribution"].as_object();
+    let statuses = statuses.context("oha tells no statuses")?;
+    let (mut good, mut bad) = (0.0, 0.0);
+    for (status, count) in statuses {
+        let count = count.as_f64().unwrap_or_default();
+        if status.starts_with('2') {
+            good += count;
+        } else {
+            bad += count;
+        }
+    }
+    let errors = &report["errorDistribution"];
+    let failed = errors.as_object().is_some_and(|errors| !errors.is_empty());
+    ensure!(
+        bad == 0.0 && !failed && good > 0.0,
+        "{statuses:?}, {errors}"
+    );
+    let percentile = |name: &str| {
+        let seconds = report["latencyPercentiles"][name].as_f64();
+        seconds
+            .map(Duration::from_secs_f64)
+            .context("oha tells no percentiles")
+    };
+    let per_second = report["summary"]["requestsPerSec"].as_f64();
+    Ok(Outcome {
+        per_second: per_second.context("oha tells no rate")?,
+        requests: good,
+        p50: percentile("p50")?,
+        p99: percentile("p99")?,
+    })
+}

@@ -1,0 +1,54 @@
+//! Figures of several rounds as one line each.
+
+use std::fmt::Write as _;
+
+/// Middle of some figures, and their range.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    pub(super) low: f64,
+    pub(super) median: f64,
+    pub(super) high: f64,
+}
+
+impl Spread {
+    pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let at = |place: usize| figures.get(place).copied().unwrap_or(f64::NAN);
+        let last = figures.len().saturating_sub(1);
+        Self {
+            low: at(0),
+            median: (at(last / 2) + at(last.div_ceil(2))) / 2.0,
+            high: at(last),
+        }
+    }
+
+    /// `1234 (1100–1300)`.
+    pub(super) fn shown(&self, digits: usize) -> String {
+        let Self { low, median, high } = self;
+        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
+    }
+}
+
+/// A Markdown table: names first, then figures to the right.
+pub(super) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = format!("| {} |\n|---|", head.join(" | "));
+    text.push_str(&"---:|".repeat(head.len().saturating_sub(1)));
+    text.push('\n');
+    for row in rows {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle_of_an_even_number_too() {
+        let spread = Spread::of([4.0, 1.0, 3.0, 2.0]);
+        assert_eq!("2.5 (1.0–4.0)", spread.shown(1));
+        assert_eq!("7 (7–7)", Spread::of([7.0]).shown(0));
+    }
+}

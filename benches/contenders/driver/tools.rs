@@ -1,0 +1,99 @@
+//! What the driver runs: built, installed or found before anything is measured.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+/// The load driver, installed under target/ if it isn't there.
+const OHA: &str = "1.16.0";
+
+#[derive(Debug)]
+pub(super) struct Tools {
+    pub(super) contenders: PathBuf,
+    pub(super) nats_server: PathBuf,
+    pub(super) oha: PathBuf,
+}
+
+impl Tools {
+    pub(super) fn find(nats_server: Option<&Path>) -> anyhow::Result<Self> {
+        if cfg!(debug_assertions) {
+            bail!("a debug build measures nothing; run it with --release");
+        }
+        let contenders = env::current_exe().context("this program's own path is unknown")?;
+        let release = contenders.parent().context("a program lies in a folder")?;
+        let target = release.parent().context("target/ holds release/")?;
+        Ok(Self {
+            oha: oha(target)?,
+            nats_server: server(nats_server, target)?,
+            contenders,
+        })
+    }
+}
+
+fn oha(target: &Path) -> anyhow::Result<PathBuf> {
+    let root = target.join(format!("oha-{OHA}"));
+    let oha = root.join("bin/oha");
+    if !oha.exists() {
+        let version = format!("oha@{OHA}");
+        let root = root
+            .to_str()
+            .context("target/ has a name that is no text")?;
+        cargo(&["install", "--locked", "--root", root, &version])?;
+    }
+    Ok(oha)
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    let done = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .context("cargo can't be run")?;
+    if !done.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
+fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let on_path = Command::new("nats-server").arg("--version").output();
+    if on_path.is_ok_and(|output| output.status.success()) {
+        return Ok("nats-server".into());
+    }
+    let installed = fs::read_dir(target.join("nats-server"));
+    let installed = installed.into_iter().flatten().flatten();
+    let mut servers = installed.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("nats-server-")
+    });
+    servers
+        .next()
+        .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
+}
+
+/// The project's folder.
+pub(super) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Describes where this was measured.
+pub(super) fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory.lines().next().unwrap_or_default();
+    let kilobytes: u64 = memory
+        .split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default();
+    let gigabytes = kilobytes / 1024 / 1024;
+    format!("{cores} cores, {gigabytes} GiB of memory, all processes and the load driver together")
+}
