@@ -13,9 +13,10 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # The dependencies, in a layer that stays until Cargo.toml or Cargo.lock change: they are built for a program
 # that does nothing. Then what is left of that program goes, because cargo tells old from new by file times.
 COPY Cargo.toml Cargo.lock ./
+COPY benches/contenders/Cargo.toml benches/contenders/
 COPY tests/containers/Cargo.toml tests/containers/
-RUN mkdir -p src/lib src/bin examples tests/containers \
- && touch src/lib/lib.rs tests/containers/program.rs tests/containers/main.rs \
+RUN mkdir -p src/lib src/bin examples benches/contenders tests/containers \
+ && touch src/lib/lib.rs benches/contenders/main.rs tests/containers/program.rs tests/containers/main.rs \
  && echo 'fn main() {}' > src/bin/nats-serve.rs \
  && cargo build --release --locked --bin nats-serve \
  && rm -r target/release/.fingerprint/nats-serve-*
