@@ -146,7 +146,7 @@ async fn live(
     let mut heard = Heard {
         // A server is ready when its port answers, which is seen elsewhere.
         was_ready: !spec.is_service,
-        left: &orders.left,
+        orders,
         replicas,
         counted: None,
         last_words: VecDeque::new(),
@@ -216,7 +216,7 @@ fn terminate(child: &Child) {
 /// What a child has said.
 struct Heard<'a> {
     was_ready: bool,
-    left: &'a Shutdown,
+    orders: &'a Orders,
     replicas: &'a Arc<Replicas>,
     /// While it is ready.
     counted: Option<Counted>,
@@ -238,7 +238,10 @@ impl Heard<'_> {
             tokio::select! {
                 Some(line) = next(&mut out) => {
                     if line == LEFT {
-                        self.left.request();
+                        // One that leaves unasked is started again.
+                        if self.orders.stop.is_requested() {
+                            self.orders.left.request();
+                        }
                     } else if let Ok(ready) = serde_json::from_str(&line) {
                         self.was_ready = true;
                         self.counted.get_or_insert_with(|| Counted::new(self.replicas));
