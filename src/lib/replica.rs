@@ -13,7 +13,8 @@
 //!   as requests don't come faster than the connection can be read: then nothing goes out, and all of them count.
 //! - A handler that takes longer than 25 ms is announced to the caller by an interim `accepted`. From then on, and
 //!   until its last handler has ended, the process answers the caller's pings.
-//! - A handler that is not done at its deadline is dropped there, and answered `deadline_exceeded`.
+//! - A handler that is not done 20 ms after its deadline is dropped there, and answered `deadline_exceeded`; until then it
+//!   may say itself what came too late.
 //! - A panic in a handler is answered `internal`, logged with the trace's id, and counted; nothing else is harmed.
 //! - A reply that NATS would refuse for its size is answered `internal`; the connection is not harmed.
 //! - Leaving answers all that was accepted, within [`Limits::shutdown_grace`].

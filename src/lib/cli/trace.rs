@@ -116,23 +116,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if *what == What::Slow && args.follow && args.over.is_none() {
         bail!("`slow --follow` needs --over: which of those to come are the slowest, nobody knows");
     }
-    let What::One(selector) = what else {
-        let wanted = wanted(args, what);
-        return match args.follow {
-            true => list::follow(&dir, &wanted),
-            false => {
-                thread::sleep(SETTLE);
-                list::print(&dir, &wanted)
-            }
-        };
+    let narrowed = match what {
+        What::One(selector) => narrowed(args, selector)?,
+        _ => false,
     };
-    let trace = match narrowed(args, selector)? {
-        true => {
-            thread::sleep(SETTLE);
-            find(&dir, &list::last(&dir, &wanted(args, what))?)?
-        }
-        false => find(&dir, selector)?,
+    if !args.follow {
+        // The request before this command may be newer than anything that is on disk; also one more of the same trace.
+        thread::sleep(SETTLE);
+    }
+    let wanted = wanted(args, what);
+    let selector = match what {
+        What::One(_) if narrowed => &list::last(&dir, &wanted.filter)?,
+        What::One(selector) => selector,
+        _ if args.follow => return list::follow(&dir, &wanted),
+        _ => return list::print(&dir, &wanted),
     };
+    let trace = find(&dir, selector)?;
     if args.json {
         return out::print(&(serde_json::to_string_pretty(&trace)? + "\n"));
     }
@@ -184,8 +183,6 @@ fn wanted(args: &Args, what: &What) -> Wanted {
 /// Reads the trace, and again for a while where spans are still on their way to the files.
 fn find(spans_dir: &std::path::Path, selector: &Selector) -> anyhow::Result<Trace> {
     let started = Instant::now();
-    // The request before this command may be newer than anything that is on disk; also one more of the same trace.
-    thread::sleep(SETTLE);
     loop {
         let found = traces::read(spans_dir, selector);
         let worth_waiting = match &found {

@@ -113,6 +113,12 @@ impl Trace {
         ends.max().unwrap_or(0).max(self.start())
     }
 
+    /// Returns when the last root ended; work may go on behind that.
+    #[must_use]
+    pub fn answered(&self) -> Option<u64> {
+        self.roots().map(|root| root.end).max()
+    }
+
     /// Returns how long the request took, in nanoseconds: its root; or all of it, where there is none or more than one.
     #[must_use]
     pub fn duration(&self) -> u64 {

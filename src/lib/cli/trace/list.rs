@@ -73,12 +73,19 @@ pub(super) fn print(dir: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Chooses the last of them.
-pub(super) fn last(dir: &Path, wanted: &Wanted) -> anyhow::Result<Selector> {
-    let mut found = requests(dir, &wanted.filter)?.requests;
-    match found.pop() {
+/// Chooses the last of them: what was answered last, as without a filter, and no work of a process's own if there is any
+/// request.
+pub(super) fn last(dir: &Path, filter: &Filter) -> anyhow::Result<Selector> {
+    let found = requests(dir, filter)?.requests;
+    let rank = |one: &Request| {
+        (
+            !one.method.is_empty(),
+            one.start.saturating_add(one.duration),
+        )
+    };
+    match found.into_iter().max_by_key(rank) {
         Some(request) => Ok(request.trace_id.into()),
-        None => bail!("{}", nothing(dir, &wanted.filter)?.trim_end()),
+        None => bail!("{}", nothing(dir, filter)?.trim_end()),
     }
 }
 
@@ -175,6 +182,23 @@ pub(super) fn ago(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traces::fixtures::{GET_USER, REGISTER, get_user, register, write};
+
+    #[test]
+    fn the_last_of_some_is_the_request_that_was_answered_last() {
+        let dir = tempfile::tempdir().unwrap();
+        // It begins with the other one, and takes longer.
+        write(dir.path(), REGISTER, &register());
+        write(dir.path(), GET_USER, &get_user());
+        let mut relay = get_user()[0].clone();
+        relay.name = "outbox_relay";
+        relay.times.1 = 900_000_000;
+        relay.attributes.clear();
+        write(dir.path(), "4bf9bbbb77b34da6a3ce929d0e0e4736", &[relay]);
+        let all = Filter::default();
+        let last = last(dir.path(), &all).unwrap();
+        assert_eq!(REGISTER, last.to_string());
+    }
 
     #[test]
     fn a_request_is_a_line_that_fits() {

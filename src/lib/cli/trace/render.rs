@@ -165,11 +165,10 @@ fn beside(trace: &Trace, options: Options) -> Option<String> {
 
 /// Says what an arrow is, if there is one.
 fn behind(trace: &Trace) -> Option<String> {
-    let answered = trace.roots().map(|root| root.end).max()?;
-    let later = trace
-        .end()
-        .checked_sub(answered)
-        .filter(|later| *later > 0)?;
+    let later = trace.end().saturating_sub(trace.answered()?);
+    if later == 0 {
+        return None;
+    }
     Some(format!(
         "> goes on behind the answer, for {} at most",
         show_nanos(later)

@@ -250,7 +250,6 @@ impl Heard<'_> {
                 }
                 Some(line) = next(&mut err) => {
                     let line = Line::parse(&line);
-                    // What is said of a request is of others as a rule, and no reason to die.
                     if let Some(words) = line.last_words() {
                         if self.last_words.len() == LAST_WORDS {
                             self.last_words.pop_front();

@@ -76,7 +76,8 @@ impl Line {
         }
     }
 
-    /// Returns what it says about a death: trouble, or what is no log line at all.
+    /// Returns what it says about a death: trouble, or what is no log line at all. What is said of a request is of others
+    /// as a rule, and nothing to die of.
     pub(super) fn last_words(&self) -> Option<&str> {
         match self {
             Self::Log {

@@ -120,11 +120,10 @@ impl Team {
     async fn wait_for<T>(
         &mut self,
         end: impl Future<Output = T>,
-        name: Option<&str>,
+        mut name: Option<&str>,
         screen: &mut Screen,
     ) {
         let (mut end, mut patience) = (pin!(end), pin!(sleep(PATIENCE)));
-        let mut name = name;
         loop {
             tokio::select! {
                 _ = &mut end => break,

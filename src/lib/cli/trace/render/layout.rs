@@ -168,7 +168,7 @@ impl Layout {
 
 /// Where the axis ends: at the last answer. What goes on behind it may take a thousand times as long.
 fn end(trace: &Trace) -> u64 {
-    let answered = trace.roots().map(|root| root.end).max();
+    let answered = trace.answered();
     answered
         .filter(|end| *end > trace.start())
         .unwrap_or_else(|| trace.end())
