@@ -51,8 +51,12 @@ pub(super) fn install(mode: Mode) {
 /// Tells whether a span below `parent` may be recorded. Where it is known that it won't be, `parent` does as well, and
 /// nothing has to be made for it.
 fn may_be_recorded(parent: &Context) -> bool {
+    may_be_recorded_in(MODE.get(), parent)
+}
+
+fn may_be_recorded_in(mode: Option<&Mode>, parent: &Context) -> bool {
     let span = parent.span();
-    match MODE.get() {
+    match mode {
         // Somebody records after all.
         Some(Mode::Off) => span.is_recording(),
         Some(Mode::On {
@@ -236,4 +240,46 @@ fn fail(span: &opentelemetry::trace::SpanRef<'_>, kind: impl Into<Cow<'static, s
 
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState, TracerProvider};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    use super::*;
+
+    fn called_with(flags: TraceFlags) -> Context {
+        let (trace, span) = (TraceId::from(7), SpanId::from(7));
+        let caller = SpanContext::new(trace, span, flags, true, TraceState::default());
+        Context::new().with_remote_span_context(caller)
+    }
+
+    #[test]
+    fn spans_are_made_unless_it_is_known_that_nobody_records_them() {
+        let provider = SdkTracerProvider::builder().build();
+        let tracer = provider.tracer("x");
+        let another = Context::new().with_span(tracer.start("x"));
+        let on = |follows_parents| Mode::On {
+            tracer: tracer.clone(),
+            follows_parents,
+        };
+        let (follows, decides) = (on(true), on(false));
+        let parents = [
+            Context::new(),
+            called_with(TraceFlags::SAMPLED),
+            called_with(TraceFlags::NOT_SAMPLED),
+            another,
+        ];
+        for (mode, expected) in [
+            (None, [true, true, true, true]),
+            (Some(&follows), [true, true, false, true]),
+            (Some(&decides), [true, true, true, true]),
+            // Another provider records what the last one is in.
+            (Some(&Mode::Off), [false, false, false, true]),
+        ] {
+            let made = [0, 1, 2, 3].map(|at| may_be_recorded_in(mode, &parents[at]));
+            assert_eq!(expected, made, "{mode:?}");
+        }
+    }
 }

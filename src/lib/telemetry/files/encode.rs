@@ -6,14 +6,13 @@
 use std::io::{self, Write};
 
 use opentelemetry::{
-    InstrumentationScope, KeyValue, SpanId, Value,
-    trace::{Event, SpanKind, Status},
+    Array, InstrumentationScope, KeyValue, SpanId, Value,
+    trace::{Event, Link, SpanContext, SpanKind, Status},
 };
 use opentelemetry_proto::{
     tonic::{
         common::v1::{AnyValue, InstrumentationScope as ScopeMessage},
         resource::v1::Resource as ResourceMessage,
-        trace::v1::span::Link as LinkMessage,
     },
     transform::common::tonic::ResourceAttributesWithSchema,
 };
@@ -86,24 +85,13 @@ fn of_scope(out: &mut Vec<u8>, scope: &InstrumentationScope, spans: &[SpanData])
 
 fn span(out: &mut Vec<u8>, span: &SpanData) -> io::Result<()> {
     let context = &span.span_context;
-    out.extend(br#"{"traceId":""#);
-    hex(out, &context.trace_id().to_bytes());
-    out.extend(br#"","spanId":""#);
-    hex(out, &context.span_id().to_bytes());
-    out.extend(br#"","traceState":"#);
-    json(out, &context.trace_state().header())?;
+    ids(out, context)?;
     out.extend(br#","parentSpanId":""#);
     if span.parent_span_id != SpanId::INVALID {
         hex(out, &span.parent_span_id.to_bytes());
     }
-    let remote = if span.parent_span_is_remote {
-        IS_REMOTE
-    } else {
-        0
-    };
-    let flags = u32::from(context.trace_flags().to_u8()) | KNOWS_REMOTE | remote;
     out.extend(br#"","flags":"#);
-    json(out, &flags)?;
+    json(out, &flags(context, span.parent_span_is_remote))?;
     out.extend(br#","name":"#);
     json(out, &*span.name)?;
     out.extend(br#","kind":"#);
@@ -119,9 +107,7 @@ fn span(out: &mut Vec<u8>, span: &SpanData) -> io::Result<()> {
     out.extend(br#"],"droppedEventsCount":"#);
     json(out, &span.events.dropped_count)?;
     out.extend(br#","links":["#);
-    list(out, span.links.iter(), |out, link| {
-        json(out, &LinkMessage::from(link.clone()))
-    })?;
+    list(out, span.links.iter(), link)?;
     out.extend(br#"],"droppedLinksCount":"#);
     json(out, &span.links.dropped_count)?;
     out.extend(br#","status":{"message":"#);
@@ -135,6 +121,32 @@ fn span(out: &mut Vec<u8>, span: &SpanData) -> io::Result<()> {
     json(out, &code)?;
     out.extend(b"}}");
     Ok(())
+}
+
+fn link(out: &mut Vec<u8>, link: &Link) -> io::Result<()> {
+    let context = &link.span_context;
+    ids(out, context)?;
+    out.push(b',');
+    attributes(out, &link.attributes, link.dropped_attributes_count)?;
+    out.extend(br#","flags":"#);
+    json(out, &flags(context, context.is_remote()))?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// What a span and a link begin with.
+fn ids(out: &mut Vec<u8>, context: &SpanContext) -> io::Result<()> {
+    out.extend(br#"{"traceId":""#);
+    hex(out, &context.trace_id().to_bytes());
+    out.extend(br#"","spanId":""#);
+    hex(out, &context.span_id().to_bytes());
+    out.extend(br#"","traceState":"#);
+    json(out, &context.trace_state().header())
+}
+
+fn flags(context: &SpanContext, remote: bool) -> u32 {
+    let remote = if remote { IS_REMOTE } else { 0 };
+    u32::from(context.trace_flags().to_u8()) | KNOWS_REMOTE | remote
 }
 
 fn event(out: &mut Vec<u8>, event: &Event) -> io::Result<()> {
@@ -178,6 +190,12 @@ fn any(out: &mut Vec<u8>, value: &Value) -> io::Result<()> {
         }
         // JSON has no NaN and no infinity; as `null` they would cost the reader the whole line.
         Value::F64(number) if !number.is_finite() => write!(out, r#"{{"stringValue":"{number}"}}"#),
+        Value::Array(Array::F64(numbers)) => {
+            out.extend(br#"{"arrayValue":{"values":["#);
+            list(out, numbers, |out, number| any(out, &Value::F64(*number)))?;
+            out.extend(b"]}}");
+            Ok(())
+        }
         other => json(out, &AnyValue::from(other.clone())),
     }
 }
@@ -226,10 +244,7 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
-    use opentelemetry::{
-        Array,
-        trace::{Link, SpanContext, TraceFlags, TraceId, TraceState},
-    };
+    use opentelemetry::trace::{TraceFlags, TraceId, TraceState};
     use opentelemetry_proto::{
         tonic::trace::v1::TracesData, transform::trace::tonic::group_spans_by_resource_and_scope,
     };
@@ -282,6 +297,7 @@ mod tests {
                 Value::Array(Array::String(vec!["a".into(), "b".into()])),
             ),
             KeyValue::new("numbers", Value::Array(Array::I64(vec![1, -2]))),
+            KeyValue::new("halves", Value::Array(Array::F64(vec![0.5, -2.0]))),
         ];
         full.dropped_attributes_count = 2;
         let attributes = vec![KeyValue::new("attempt", 1_i64)];
@@ -330,11 +346,19 @@ mod tests {
     #[test]
     fn what_json_has_no_number_for_is_a_text() {
         let mut odd = plain(1, "x");
-        odd.attributes = vec![KeyValue::new("odd", f64::NAN)];
+        let all = Array::F64(vec![1.0, f64::INFINITY]);
+        let numbers = || vec![KeyValue::new("odd", f64::NAN)];
+        odd.attributes = numbers();
+        odd.attributes.push(KeyValue::new("all", Value::Array(all)));
+        odd.events.events = vec![Event::new("x", odd.end_time, numbers(), 0)];
+        odd.links.links = vec![Link::new(odd.span_context.clone(), numbers(), 0)];
         let mut line = Vec::new();
         let empty = Encoder::new(&Resource::builder_empty().build());
         empty.line(&mut line, &[odd]).unwrap();
         let line = String::from_utf8(line).unwrap();
-        assert!(line.contains(r#""value":{"stringValue":"NaN"}"#), "{line}");
+        let texts = [r#"{"stringValue":"NaN"}"#, r#"{"stringValue":"inf"}"#];
+        let counts = texts.map(|text| line.matches(text).count());
+        assert_eq!([3, 1], counts, "{line}");
+        assert!(!line.contains("null"), "{line}");
     }
 }
