@@ -1,14 +1,14 @@
 //! `up`: one command to a running system, and nothing left behind.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Process, Server, eventually, process,
@@ -367,18 +367,32 @@ async fn flags_without_a_command_are_those_of_up() {
     up.says("nats-serve is up at http://127.0.0.1:").await;
 }
 
+/// Freezes a child of `up`.
+fn freeze(children: &BTreeMap<u32, String>, service: &str) {
+    let frozen = children.iter().find(|(_, what)| what.contains(service));
+    let frozen = Pid::from_raw(frozen.unwrap().0.cast_signed()).unwrap();
+    kill_process(frozen, Signal::STOP).unwrap();
+}
+
 #[tokio::test]
 async fn who_asks_twice_gets_the_spans_of_what_was_broken_off() {
     let folder = tempfile::tempdir().unwrap();
-    let variables = [ANY_PORT, ("SIMULATED_LATENCY", "on")];
-    let mut up = Process::start(folder.path(), &["up"], &variables);
-    up.says("Ctrl-C stops everything").await;
+    let mut up = up(folder.path(), &[]).await;
     let all = children(up.pid());
-    let url = format!("{}/register", between(&up.output(), "is up at ", "\n"));
-    let body = serde_json::json!({"name": "David", "email": "david@example.com"});
-    let request = reqwest::Client::new().post(url).json(&body).send();
-    let request = tokio::spawn(request);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let url = format!("{}/user/1", between(&up.output(), "is up at ", "\n"));
+    // Nobody answers it as long as the test takes.
+    freeze(&all, "database-service");
+    let request = reqwest::Client::new()
+        .get(url)
+        .header("request-timeout-ms", "30000");
+    let request = tokio::spawn(request.send());
+    eventually("a request under way", async || {
+        let (_, said) = process::run(folder.path(), &["status"], &[]);
+        let mut rows = said.lines();
+        let row = rows.find(|row| row.starts_with("user-service"))?;
+        row.contains(" 1/").then_some(())
+    })
+    .await;
     up.signal(Signal::INT);
     up.says("stopping;").await;
     up.signal(Signal::INT);
@@ -387,7 +401,7 @@ async fn who_asks_twice_gets_the_spans_of_what_was_broken_off() {
     all_gone(&all).await;
     let _ = request.await;
     let (good, said) = process::run(folder.path(), &["trace", "last"], &[]);
-    assert!(good && said.contains("POST /register"), "{said}");
+    assert!(good && said.contains("GET /user/1"), "{said}");
 }
 
 #[tokio::test]
@@ -395,10 +409,7 @@ async fn a_frozen_process_is_killed_and_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = up(folder.path(), &[]).await;
     let all = children(up.pid());
-    let frozen = all.iter().find(|(_, what)| what.contains("user-service"));
-    let frozen = i32::try_from(*frozen.unwrap().0).unwrap();
-    let frozen = rustix::process::Pid::from_raw(frozen).unwrap();
-    rustix::process::kill_process(frozen, Signal::STOP).unwrap();
+    freeze(&all, "user-service");
     up.signal(Signal::INT);
     up.says("stopping;").await;
     up.signal(Signal::INT);
