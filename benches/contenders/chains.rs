@@ -6,6 +6,7 @@ mod raw;
 
 use std::{io::Read, net::SocketAddr, path::PathBuf, thread};
 
+use axum::{Router, serve::ListenerExt};
 use clap::ValueEnum;
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -45,9 +46,6 @@ pub(crate) struct Args {
     /// Writes a line for each request.
     #[arg(long)]
     access_log: bool,
-    /// Sends spans to where the environment says.
-    #[arg(long)]
-    otlp: bool,
 }
 
 /// Serves until standard input closes.
@@ -82,6 +80,17 @@ fn when_stdin_closes() -> oneshot::Receiver<()> {
         let _ = closed.send(());
     });
     stop
+}
+
+/// Serves a gateway as one does who has nothing but axum.
+async fn serve_http(router: Router) -> anyhow::Result<()> {
+    let listener = listen().await?;
+    ready(Some(listener.local_addr()?));
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, router).await?;
+    Ok(())
 }
 
 async fn listen() -> anyhow::Result<TcpListener> {

@@ -5,7 +5,6 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
     routing::get,
-    serve::ListenerExt,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
@@ -13,7 +12,7 @@ use tonic::{
     transport::{Channel, Server},
 };
 
-use super::{Args, listen, ready};
+use super::{Args, listen, ready, serve_http};
 use crate::work::{Get, User, Wanted, look_up};
 
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "it is generated")]
@@ -41,13 +40,7 @@ async fn gateway(next: UsersClient<Channel>) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/user/{user_id}", get(get_user))
         .with_state(next);
-    let listener = listen().await?;
-    ready(Some(listener.local_addr()?));
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router).await?;
-    Ok(())
+    serve_http(router).await
 }
 
 async fn get_user(

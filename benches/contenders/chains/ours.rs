@@ -47,7 +47,6 @@ pub(super) fn serve(
         spans_dir: args.spans_dir.clone(),
         // Nobody else writes a line for each request.
         log_filter: (!args.access_log).then(|| "warn".to_owned()),
-        otlp: args.otlp.then_some(telemetry::Protocol::Grpc),
         ..telemetry::Config::default()
     };
     let telemetry = telemetry::init(&instance, &recorded)?;

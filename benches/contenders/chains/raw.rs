@@ -6,11 +6,10 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
     routing::get,
-    serve::ListenerExt,
 };
 use futures_util::StreamExt;
 
-use super::{Args, LONGEST, listen, ready};
+use super::{Args, LONGEST, ready, serve_http};
 use crate::work::{Get, User, Wanted, look_up};
 
 /// By hop.
@@ -29,13 +28,7 @@ async fn gateway(client: Client) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/user/{user_id}", get(get_user))
         .with_state(client);
-    let listener = listen().await?;
-    ready(Some(listener.local_addr()?));
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router).await?;
-    Ok(())
+    serve_http(router).await
 }
 
 async fn get_user(

@@ -40,12 +40,9 @@ fn chains() -> Vec<(&'static str, Chain)> {
     let chain = |kind, arguments: &[&str]| Chain {
         kind,
         hops: 2,
-        replicas: 1,
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        variables: Vec::new(),
     };
-    let files = ["--spans-dir", "spans"];
-    let traced = |ratio| chain("ours", &["--ratio", ratio, files[0], files[1]]);
+    let traced = |ratio| chain("ours", &["--ratio", ratio, "--spans-dir", "spans"]);
     vec![
         (BASE, chain("raw", &[])),
         ("tonic, untraced", chain("grpc", &[])),

@@ -4,7 +4,10 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
+
+/// Time for what is under way when the load ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// What is asked for, and how.
 #[derive(Debug, Clone)]
@@ -46,8 +49,10 @@ impl Load {
             .arg(&self.url)
             .stdin(Stdio::null())
             .kill_on_drop(true)
-            .output()
+            .output();
+        let output = timeout(self.duration + LAST_ANSWERS, output)
             .await
+            .with_context(|| format!("at {}, some requests are never answered", self.url))?
             .context("oha can't be run")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "oha failed: {said}");

@@ -1,6 +1,11 @@
 //! A process of a contender, and what it takes of the machine.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -17,6 +22,8 @@ pub(super) struct Process {
     child: Child,
     /// Kept open, or its next line would end it.
     lines: Lines<BufReader<ChildStdout>>,
+    /// What it says on standard error, as all in its folder.
+    log: PathBuf,
 }
 
 impl Process {
@@ -24,20 +31,21 @@ impl Process {
         program: &Path,
         folder: &Path,
         arguments: &[String],
-        variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        let log = folder.join("log");
+        let said = OpenOptions::new().create(true).append(true).open(&log);
         let mut child = Command::new(program)
             .args(arguments)
-            .envs(variables.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(said.context("its log can't be written")?)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} can't be run", program.display()))?;
         let stdout = child.stdout.take().context("its output is a pipe")?;
         let lines = BufReader::new(stdout).lines();
-        Ok(Self { child, lines })
+        Ok(Self { child, lines, log })
     }
 
     /// Waits for a line in which something is found.
@@ -48,7 +56,8 @@ impl Process {
                     return Ok(found);
                 }
             }
-            bail!("a process ended before it was ready");
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("a process ended before it was ready; its log: {said}");
         };
         timeout(START, looking)
             .await

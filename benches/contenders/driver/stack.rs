@@ -17,11 +17,8 @@ pub(super) struct Chain {
     pub(super) kind: &'static str,
     /// Services behind the gateway.
     pub(super) hops: usize,
-    /// Processes of each service.
-    pub(super) replicas: usize,
     /// Arguments beside that.
     pub(super) arguments: Vec<String>,
-    pub(super) variables: Vec<(&'static str, String)>,
 }
 
 /// A chain that runs.
@@ -36,15 +33,10 @@ pub(super) struct Stack {
 impl Stack {
     pub(super) async fn start(chain: &Chain, tools: &Tools, nats: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
-        let variables = chain.variables.iter();
-        let variables: Vec<_> = variables
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
         let mut processes = Vec::new();
         let mut next: Option<String> = None;
         // From the last one, whose address the one before it may need.
         for hop in (0..=chain.hops).rev() {
-            let replicas = if hop == 0 { 1 } else { chain.replicas };
             let mut arguments: Vec<String> = ["serve", chain.kind].map(str::to_owned).into();
             for (name, value) in [
                 ("--hop", hop.to_string()),
@@ -57,13 +49,10 @@ impl Stack {
                 arguments.extend(["--next".to_owned(), next]);
             }
             arguments.extend_from_slice(&chain.arguments);
-            for _ in 0..replicas {
-                let mut process =
-                    Process::start(&tools.contenders, folder.path(), &arguments, &variables)?;
-                let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
-                next = Some(process.says(ready).await?).filter(|at| !at.is_empty());
-                processes.push(process);
-            }
+            let mut process = Process::start(&tools.contenders, folder.path(), &arguments)?;
+            let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
+            next = Some(process.says(ready).await?).filter(|at| !at.is_empty());
+            processes.push(process);
         }
         let address = next.context("the gateway has an address")?;
         Ok(Self {
@@ -110,7 +99,7 @@ impl Nats {
             &ports.join("log").display().to_string(),
         ]
         .map(str::to_owned);
-        let process = Process::start(&tools.nats_server, folder.path(), &arguments, &[])?;
+        let process = Process::start(&tools.nats_server, folder.path(), &arguments)?;
         let url = url_in(&ports).await?;
         Ok(Self {
             url,
