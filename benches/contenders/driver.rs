@@ -10,11 +10,22 @@ mod tools;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 
 use self::tools::Tools;
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// All chains with the same work, in turns.
+    Chains,
+}
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
+    /// What is measured.
+    #[arg(value_enum, value_name = "PART", default_values = ["chains"])]
+    parts: Vec<Part>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -47,6 +58,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .context("the async runtime can't be started")?;
     runtime.block_on(async {
         println!("{}\n", tools::machine());
-        compare::run(args, &tools).await
+        for part in &args.parts {
+            match part {
+                Part::Chains => compare::run(args, &tools).await?,
+            }
+        }
+        Ok(())
     })
 }

@@ -10,7 +10,10 @@ mod work;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(about = "Measures nats-serve beside what a team would take instead.")]
+#[command(
+    about = "Measures nats-serve beside what a team would take instead.",
+    args_conflicts_with_subcommands = true
+)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
