@@ -14,9 +14,10 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # that does nothing. Then what is left of that program goes, because cargo tells old from new by file times.
 COPY Cargo.toml Cargo.lock ./
 COPY benches/contenders/Cargo.toml benches/contenders/
+COPY benches/hop/Cargo.toml benches/hop/
 COPY tests/containers/Cargo.toml tests/containers/
-RUN mkdir -p src/lib src/bin examples benches/contenders tests/containers \
- && touch src/lib/lib.rs benches/contenders/main.rs tests/containers/program.rs tests/containers/main.rs \
+RUN mkdir -p src/lib src/bin examples benches/contenders benches/hop tests/containers \
+ && touch src/lib/lib.rs benches/contenders/main.rs benches/hop/main.rs tests/containers/program.rs tests/containers/main.rs \
  && echo 'fn main() {}' > src/bin/nats-serve.rs \
  && cargo build --release --locked --bin nats-serve \
  && rm -r target/release/.fingerprint/nats-serve-*
