@@ -51,13 +51,10 @@ impl Caller {
 
 impl RequestScope {
     /// Opens a scope at the edge of the system.
-    pub(crate) fn new(timeout: Duration, request_id: Option<&str>) -> Self {
+    pub(crate) fn new(timeout: Duration, request_id: Option<Arc<str>>) -> Self {
         Self {
             deadline: Instant::now() + timeout,
-            request_id: match request_id {
-                Some(id) => id.into(),
-                None => random_token(REQUEST_ID_LENGTH).into(),
-            },
+            request_id: request_id.unwrap_or_else(|| random_token(REQUEST_ID_LENGTH).into()),
             asked_by: None,
             is_own_work: false,
         }
@@ -74,7 +71,7 @@ impl RequestScope {
     /// Opens a scope for a request of another process.
     pub(crate) fn called_by(
         timeout: Duration,
-        request_id: Option<&str>,
+        request_id: Option<Arc<str>>,
         reply: Option<Subject>,
     ) -> Self {
         Self {
@@ -131,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_of_its_own_keeps_the_request() {
-        let scope = RequestScope::new(Duration::from_secs(1), Some("r1"));
+        let scope = RequestScope::new(Duration::from_secs(1), Some("r1".into()));
         let (given, until) = (
             Context::new().with_value(scope.clone()),
             Instant::now() + Duration::from_secs(9),

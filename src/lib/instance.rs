@@ -1,5 +1,7 @@
 //! One process of a service, by one id everywhere.
 
+use std::sync::Arc;
+
 use crate::Service;
 
 /// Length of an instance id: 10 characters of 36 are 51 bits.
@@ -11,7 +13,7 @@ const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     service: Service,
-    id: String,
+    id: Arc<str>,
 }
 
 impl Instance {
@@ -20,7 +22,7 @@ impl Instance {
     pub fn new(service: Service) -> Self {
         Self {
             service,
-            id: random_token(LENGTH),
+            id: random_token(LENGTH).into(),
         }
     }
 
@@ -34,6 +36,11 @@ impl Instance {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Returns the same to be kept.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 }
 

@@ -19,12 +19,10 @@ mod header {
     pub(super) const TRACESTATE: &str = "tracestate";
     pub(super) const REQUEST_ID: &str = "x-request-id";
     pub(super) const TIMEOUT_MS: &str = "timeout-ms";
-    pub(super) const DEADLINE_UNIX_MS: &str = "deadline-unix-ms";
     pub(super) const ATTEMPT: &str = "attempt";
 
     pub(super) const REPLICA: &str = "replica";
     pub(super) const QUEUE_WAIT_MS: &str = "queue-wait-ms";
-    pub(super) const LOAD: &str = "load";
     pub(super) const LEAVING: &str = "leaving";
     pub(super) const INTERIM: &str = "interim";
     pub(super) const NOT_ACCEPTED: &str = "not-accepted";
@@ -37,12 +35,6 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);
     }
-}
-
-/// Visits each header with its first value. A message has few of them, and each look-up would hash a name.
-fn each(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let named = headers.iter();
-    named.filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())))
 }
 
 #[cfg(test)]

@@ -169,8 +169,7 @@ async fn what_a_replica_does_not_know_it_ignores() {
         "traceparent=00-nonsense-01",
         "tracestate=,,=",
         "x-request-id=two words",
-        "timeout-ms=soon",
-        "deadline-unix-ms=-1",
+        "timeout-ms=soon;sent=-1",
         "attempt=first",
     ];
     check_alice(&call(&stack, GET_USER, ALICE, &broken).await);

@@ -22,7 +22,7 @@ USER = {
     "user": {"id": "1", "name": "Monty", "email": "monty@example.com"},
     "profile_data": {"last_login": None, "preferences": {"theme": "dark", "notifications": True}},
 }
-OURS = {"replica": "python", "load": "1/64"}
+OURS = {"replica": "python"}
 
 provider = TracerProvider()
 lines = ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")

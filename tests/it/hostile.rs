@@ -24,15 +24,13 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const DOCUMENT: &str = include_str!("../../docs/hostile.md");
 
 /// All that docs/protocol.md knows.
-const HEADERS: [&str; 15] = [
+const HEADERS: [&str; 13] = [
     "traceparent",
     "x-request-id",
     "timeout-ms",
-    "deadline-unix-ms",
     "attempt",
     "replica",
     "queue-wait-ms",
-    "load",
     "leaving",
     "interim",
     "not-accepted",

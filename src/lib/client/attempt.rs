@@ -150,7 +150,7 @@ impl Attempt<'_> {
                     self.alive();
                     self.peer.answered(&head);
                     if !head.replica.is_empty() {
-                        self.accepted = Some(head.replica.into());
+                        self.accepted = Some(head.replica);
                     }
                 }
                 Reply::Idle(head) => {

@@ -6,19 +6,21 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
 };
 
 use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
 use rand::Rng;
-use tokio::{sync::mpsc, task::coop::unconstrained};
+use tokio::task::coop::unconstrained;
 
-use crate::Instance;
+use crate::{Instance, telemetry::propagation::hex};
 
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -29,12 +31,47 @@ pub(super) struct Inbox {
     late: AtomicU64,
 }
 
-/// Somebody who waits.
+/// Somebody who waits. A channel for each would be two large pieces of memory a call.
 #[derive(Debug)]
 struct Entry {
-    signs: mpsc::Sender<Sign>,
+    /// What nobody has read yet.
+    signs: VecDeque<Sign>,
+    capacity: usize,
+    /// No other sign can come.
+    is_closed: bool,
+    reader: Option<Waker>,
     callee: Cow<'static, str>,
     sent: Sent,
+}
+
+impl Entry {
+    /// Adds a sign if there is room. Whoever waits for it must be woken then.
+    fn add(&mut self, sign: Sign) -> Result<Option<Waker>, ()> {
+        if self.is_closed || self.signs.len() >= self.capacity {
+            return Err(());
+        }
+        self.signs.push_back(sign);
+        Ok(self.reader.take())
+    }
+
+    /// Takes no more. Whoever waits must be woken then.
+    fn close(&mut self) -> Option<Waker> {
+        self.is_closed = true;
+        self.reader.take()
+    }
+
+    /// Takes the next sign; `None` when none can come.
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Sign>> {
+        match self.signs.pop_front() {
+            None if !self.is_closed => {}
+            sign => return Poll::Ready(sign),
+        }
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(context.waker()),
+            None => self.reader = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
 }
 
 /// What went out to whom the answer is expected from; the server may refuse to deliver it.
@@ -54,7 +91,7 @@ impl Sent {
 /// What reaches somebody who waits.
 #[derive(Debug)]
 pub(super) enum Sign {
-    /// Boxed, for the channel makes room for thirty-two at once, though one comes.
+    /// Boxed, for a queue makes room for four at once, though one comes.
     Message(Box<Message>),
     /// The server refused to deliver the call.
     Forbidden,
@@ -84,10 +121,12 @@ impl Inbox {
         capacity: usize,
     ) -> Waiter<'_> {
         let callee = callee.into();
-        let (signs, replies) = mpsc::channel(capacity);
         let token = rand::rng().random();
         let entry = Entry {
-            signs,
+            signs: VecDeque::new(),
+            capacity,
+            is_closed: false,
+            reader: None,
             callee: callee.clone(),
             sent,
         };
@@ -96,7 +135,6 @@ impl Inbox {
             inbox: self,
             callee,
             token,
-            replies,
         }
     }
 
@@ -107,13 +145,15 @@ impl Inbox {
         if subject.starts_with("_INBOX.") {
             return any;
         }
-        for entry in self.waiting().values() {
+        let mut readers = Vec::new();
+        for entry in self.waiting().values_mut() {
             if entry.sent.goes_to(subject) {
                 any = true;
                 // Who has that much unread is not waiting in vain.
-                let _ = entry.signs.try_send(Sign::Forbidden);
+                readers.extend(entry.add(Sign::Forbidden).ok().flatten());
             }
         }
+        readers.into_iter().for_each(Waker::wake);
         any
     }
 
@@ -124,9 +164,12 @@ impl Inbox {
         is_whole && tokens[0] == "_INBOX" && tokens[2] == self.caller
     }
 
-    /// Ends every waiting call: its reply can't come any more.
+    /// Ends every waiting call: its reply can't come any more. What has come is read before.
     pub(super) fn abandon(&self) {
-        self.waiting().clear();
+        let mut waiting = self.waiting();
+        let readers: Vec<Waker> = waiting.values_mut().filter_map(Entry::close).collect();
+        drop(waiting);
+        readers.into_iter().for_each(Waker::wake);
     }
 
     /// Counts a message that was read, here or in another subscription of the client's own.
@@ -156,15 +199,21 @@ impl Inbox {
 
     fn deliver(&self, reply: Message) {
         self.count();
-        let waiting = self.waiting();
+        let mut waiting = self.waiting();
         let entry = place_of(&reply.subject).and_then(|(callee, token)| {
             // The server lets each service publish under its own name alone, so the name tells who answers.
-            waiting.get(&token).filter(|entry| entry.callee == callee)
+            let entry = waiting.get_mut(&token);
+            entry.filter(|entry| entry.callee == callee)
         });
-        let delivered =
-            entry.is_some_and(|entry| entry.signs.try_send(Sign::Message(reply.into())).is_ok());
-        if !delivered {
-            self.late.fetch_add(1, Ordering::Relaxed);
+        let added = entry.map_or(Err(()), |entry| entry.add(Sign::Message(reply.into())));
+        drop(waiting);
+        match added {
+            Ok(Some(reader)) => reader.wake(),
+            // Whoever waits has not slept since the sign before.
+            Ok(None) => {}
+            Err(()) => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -176,8 +225,9 @@ impl Inbox {
 
 /// Reads `_INBOX.<caller>.<callee>.<instance>.<token>`.
 fn place_of(subject: &str) -> Option<(&str, u64)> {
-    let mut tokens = subject.split('.').skip(2);
-    let (callee, token) = (tokens.next()?, tokens.nth(1)?);
+    let (place, token) = subject.rsplit_once('.')?;
+    let (place, _instance) = place.rsplit_once('.')?;
+    let (_caller, callee) = place.rsplit_once('.')?;
     Some((callee, u64::from_str_radix(token, 16).ok()?))
 }
 
@@ -187,7 +237,6 @@ pub(super) struct Waiter<'a> {
     inbox: &'a Inbox,
     callee: Cow<'static, str>,
     token: u64,
-    replies: mpsc::Receiver<Sign>,
 }
 
 impl Waiter<'_> {
@@ -202,16 +251,18 @@ impl Waiter<'_> {
             subject.push_str(part);
             subject.push('.');
         }
-        for nibble in (0..16).rev() {
-            let digit = (self.token >> (4 * nibble)) as usize & 15;
-            subject.push(char::from(b"0123456789abcdef"[digit]));
-        }
+        let token = self.token.to_be_bytes().map(hex);
+        subject.push_str(str::from_utf8(token.as_flattened()).unwrap_or_default());
         subject
     }
 
     /// Waits for the next sign; `None` means that the connection is lost.
     pub(super) async fn sign(&mut self) -> Option<Sign> {
-        self.replies.recv().await
+        poll_fn(|context| match self.inbox.waiting().get_mut(&self.token) {
+            Some(entry) => entry.poll(context),
+            None => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Waits for the next message; `None` means that none can come any more.
@@ -234,6 +285,8 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::Service;
 
@@ -326,7 +379,7 @@ mod tests {
         // One attempt's refusal is not another's.
         assert!(inbox.forbid("inst.callee.c1.get"));
         assert!(matches!(steered.sign().await, Some(Sign::Forbidden)));
-        assert!(call.replies.try_recv().is_err());
+        assert!(call.sign().now_or_never().is_none());
         assert!(inbox.forbid("svc.callee.get"));
         assert!(matches!(call.sign().await, Some(Sign::Forbidden)));
         inbox.abandon();

@@ -230,7 +230,7 @@ impl Instances {
             }
         }
         self.known.push(Known {
-            id: head.replica.as_str().into(),
+            id: Arc::clone(&head.replica),
             answered: now,
             leaving: head.leaving,
         });
@@ -259,7 +259,7 @@ mod tests {
 
     fn by(id: &str) -> ReplyHead {
         ReplyHead {
-            replica: id.to_owned(),
+            replica: id.into(),
             ..ReplyHead::default()
         }
     }

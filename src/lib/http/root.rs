@@ -1,6 +1,6 @@
-//! The outermost layer: root span, request id, deadline, tokens, rate limit, one log line a request.
+//! The layer's outer half: root span, request id, deadline, tokens, rate limit, one log line a request.
 
-use std::{fmt::Write as _, time::Instant};
+use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -15,7 +15,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Edge, TrustTraceparent, body, deadline, problem, rate,
+    Edge, TrustTraceparent, body, deadline, problem, rate, slot,
     tokens::{self, Shown},
 };
 use crate::{
@@ -44,7 +44,9 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
     let (parent, link) = callers_trace(request.headers(), options.trust_traceparent, token);
     let scope = RequestScope::new(
         deadline::of(request.headers(), options.request_timeout),
-        text(request.headers(), &REQUEST_ID).and_then(sane_request_id),
+        text(request.headers(), &REQUEST_ID)
+            .and_then(sane_request_id)
+            .map(Arc::from),
     );
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = spans::root(
@@ -79,7 +81,7 @@ pub(super) async fn layer(State(edge): State<Edge>, mut request: Request, next: 
         let refusal = match (rate, token.filter(|_| !is_let_in)) {
             (Some(Err(wait)), _) => rate::refusal(wait),
             (_, Some(token)) => tokens::refusal(token),
-            _ => return next.run(request).await,
+            _ => return slot::serve(&edge, &scope, request, next).await,
         };
         let (parts, body) = request.into_parts();
         body::discard(&parts.headers, body).await;

@@ -1,9 +1,9 @@
-//! The inner layer: the body, the wait for a place, the handler. The last two are spans as on any other hop.
+//! The inner half of the layer: the body, the wait for a place, the handler. The last two are spans as on any other hop.
 
 use std::time::Instant;
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -16,11 +16,12 @@ use crate::{
     telemetry::{names, spans},
 };
 
-pub(super) async fn layer(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    // A probe has no scope.
-    let Some(scope) = RequestScope::current() else {
-        return next.run(request).await;
-    };
+pub(super) async fn serve(
+    edge: &Edge,
+    scope: &RequestScope,
+    request: Request,
+    next: Next,
+) -> Response {
     // Neither an unknown path nor a service that was nested has one.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);

@@ -7,16 +7,14 @@ use super::*;
 use crate::{Code, FieldError, Status, telemetry::propagation};
 
 /// Names that mean something to us, and one that doesn't.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 12] = [
     header::TRACEPARENT,
     header::TRACESTATE,
     header::REQUEST_ID,
     header::TIMEOUT_MS,
-    header::DEADLINE_UNIX_MS,
     header::ATTEMPT,
     header::REPLICA,
     header::QUEUE_WAIT_MS,
-    header::LOAD,
     header::INTERIM,
     header::NOT_ACCEPTED,
     header::ERROR,
@@ -29,7 +27,7 @@ fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[^\r\n]{0,80}",
         "[+-]?[0-9]{1,25}",
-        "[0-9]{0,21}/[0-9]{0,21}",
+        "[0-9]{0,21};sent=[0-9]{0,21}",
         "0[0-2]-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}",
         "([a-z0-9@*/_-]{0,5}=[^\r\n]{0,5},?){0,4}",
         "[A-Za-z0-9._-]{1,65}",

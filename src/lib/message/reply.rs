@@ -1,11 +1,11 @@
 //! A reply's headers and body: interim or final, payload or status.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 
-use super::{each, header, insert};
+use super::{header, insert};
 use crate::Status;
 
 /// Characters of an error's message that go into its header; the body has all of it.
@@ -15,10 +15,8 @@ const MAX_WORDS: usize = 128;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReplyHead {
     /// The instance that answered; empty where another kind of service did.
-    pub(crate) replica: String,
+    pub(crate) replica: Arc<str>,
     pub(crate) queue_wait: Duration,
-    /// Requests being worked on, and how many may be.
-    pub(crate) load: Option<(usize, usize)>,
     /// It finishes what it has accepted and takes no more.
     pub(crate) leaving: bool,
 }
@@ -81,9 +79,6 @@ impl ReplyHead {
         if waited > 0 {
             insert(&mut headers, header::QUEUE_WAIT_MS, &waited.to_string());
         }
-        if let Some((ongoing, limit)) = self.load {
-            insert(&mut headers, header::LOAD, &format!("{ongoing}/{limit}"));
-        }
         if self.leaving {
             insert(&mut headers, header::LEAVING, "true");
         }
@@ -105,13 +100,14 @@ struct Headers<'a> {
 impl<'a> Headers<'a> {
     fn read(headers: &'a HeaderMap) -> Self {
         let mut read = Self::default();
-        for (name, value) in each(headers) {
-            match name {
-                header::REPLICA => value.clone_into(&mut read.head.replica),
+        // A message has few of them, and each look-up would hash a name.
+        for (name, values) in headers.iter() {
+            let value = values.first().map_or("", HeaderValue::as_str);
+            match name.as_ref() {
+                header::REPLICA => read.head.replica = value.into(),
                 header::QUEUE_WAIT_MS => {
                     read.head.queue_wait = Duration::from_millis(value.parse().unwrap_or(0));
                 }
-                header::LOAD => read.head.load = load(value),
                 header::LEAVING => read.head.leaving = true,
                 header::INTERIM => read.interim = Some(value),
                 header::NOT_ACCEPTED => read.not_accepted = true,
@@ -125,11 +121,6 @@ impl<'a> Headers<'a> {
         }
         read
     }
-}
-
-fn load(text: &str) -> Option<(usize, usize)> {
-    let (ongoing, limit) = text.split_once('/')?;
-    Some((ongoing.parse().ok()?, limit.parse().ok()?))
 }
 
 impl Answer {

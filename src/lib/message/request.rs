@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, HeaderValue, header::HeaderName};
+use async_nats::{HeaderMap, HeaderValue};
 use opentelemetry::trace::SpanContext;
 
-use super::{each, header, insert};
+use super::{header, insert};
 use crate::{context::sane_request_id, telemetry::propagation};
 
 /// Longest time that a caller may ask for; a larger value counts as this.
@@ -20,9 +20,9 @@ pub(crate) struct RequestHead {
     /// How much time was left when the caller sent this, as it said: see [`time_left`](Self::time_left).
     /// `None`: the caller set no limit.
     pub(crate) timeout: Option<Duration>,
-    /// The same limit on the caller's clock, in milliseconds since 1970: shows how long a request lay
-    /// in a buffer on its way, which the relative value can't.
-    pub(crate) deadline_unix_ms: Option<u64>,
+    /// When that was, on the caller's clock, in milliseconds since 1970: shows how long a request lay
+    /// in a buffer on its way, which the relative value can't. It travels with the timeout.
+    pub(crate) sent_unix_ms: Option<u64>,
     /// Counts from 1.
     pub(crate) attempt: u32,
 }
@@ -36,12 +36,11 @@ impl RequestHead {
         now: Duration,
         attempt: u32,
     ) -> Self {
-        let deadline = now + timeout;
         Self {
             trace,
             request_id: Some(request_id),
             timeout: Some(timeout),
-            deadline_unix_ms: u64::try_from(deadline.as_millis()).ok(),
+            sent_unix_ms: u64::try_from(now.as_millis()).ok(),
             attempt,
         }
     }
@@ -49,14 +48,6 @@ impl RequestHead {
     /// Returns how long somebody waits, as far as we believe it.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.timeout.map(|timeout| timeout.min(MAX_TIMEOUT))
-    }
-
-    /// Returns when the sender sent this, on his clock, in milliseconds since 1970.
-    pub(crate) fn sent_unix_ms(&self) -> Option<i64> {
-        let timeout = i64::try_from(self.timeout?.as_millis()).ok()?;
-        i64::try_from(self.deadline_unix_ms?)
-            .ok()?
-            .checked_sub(timeout)
     }
 
     pub(crate) fn encode(&self) -> HeaderMap {
@@ -74,18 +65,13 @@ impl RequestHead {
             insert(&mut headers, header::REQUEST_ID, id);
         }
         if let Some(timeout) = self.timeout {
-            insert(
-                &mut headers,
-                header::TIMEOUT_MS,
-                &timeout.as_millis().to_string(),
-            );
-        }
-        if let Some(deadline) = self.deadline_unix_ms {
-            insert(
-                &mut headers,
-                header::DEADLINE_UNIX_MS,
-                &deadline.to_string(),
-            );
+            // Not by `format!`, which takes several times as long.
+            let mut value = timeout.as_millis().to_string();
+            if let Some(sent) = self.sent_unix_ms {
+                value.push_str(";sent=");
+                value.push_str(&sent.to_string());
+            }
+            insert(&mut headers, header::TIMEOUT_MS, &value);
         }
         if self.attempt > 1 {
             insert(&mut headers, header::ATTEMPT, &self.attempt.to_string());
@@ -100,30 +86,44 @@ impl RequestHead {
             return Self::default();
         };
         let mut head = Self::default();
-        for (name, value) in each(headers) {
-            match name {
-                header::TRACEPARENT => head.trace = trace(value, headers),
+        let (mut parents, mut states) = (&[][..], &[][..]);
+        for (name, values) in headers.iter() {
+            let value = values.first().map_or("", HeaderValue::as_str);
+            match name.as_ref() {
+                header::TRACEPARENT => parents = values,
+                header::TRACESTATE => states = values,
                 header::REQUEST_ID => {
                     head.request_id = sane_request_id(value).map(Arc::from);
                 }
-                header::TIMEOUT_MS => head.timeout = value.parse().ok().map(Duration::from_millis),
-                header::DEADLINE_UNIX_MS => head.deadline_unix_ms = value.parse().ok(),
+                header::TIMEOUT_MS => (head.timeout, head.sent_unix_ms) = timeout(value),
                 header::ATTEMPT => head.attempt = value.parse().unwrap_or(1).max(1),
                 _ => {}
             }
         }
+        head.trace = trace(parents, states);
         head
     }
 }
 
+/// Reads `<milliseconds>`, and after `;sent=` when that was true. Other parameters are of later versions.
+fn timeout(value: &str) -> (Option<Duration>, Option<u64>) {
+    let mut parts = value.split(';');
+    let timeout = parts.next().and_then(|number| number.parse().ok());
+    let sent = parts.find_map(|part| part.strip_prefix("sent="));
+    let sent = sent.and_then(|number| number.parse().ok());
+    (
+        timeout.map(Duration::from_millis),
+        sent.filter(|_| timeout.is_some()),
+    )
+}
+
 /// Reads the caller's span. Of two parents neither is, and a state that comes in pieces is one.
-fn trace(parent: &str, headers: &HeaderMap) -> Option<SpanContext> {
-    let all = |name| headers.get_all(HeaderName::from_static(name));
-    if all(header::TRACEPARENT).nth(1).is_some() {
+fn trace(parents: &[HeaderValue], states: &[HeaderValue]) -> Option<SpanContext> {
+    let [parent] = parents else {
         return None;
-    }
-    let states: Vec<&str> = all(header::TRACESTATE).map(HeaderValue::as_str).collect();
-    propagation::parse(parent, &states.join(","))
+    };
+    let states: Vec<&str> = states.iter().map(HeaderValue::as_str).collect();
+    propagation::parse(parent.as_str(), &states.join(","))
 }
 
 impl Default for RequestHead {
@@ -132,7 +132,7 @@ impl Default for RequestHead {
             trace: None,
             request_id: None,
             timeout: None,
-            deadline_unix_ms: None,
+            sent_unix_ms: None,
             attempt: 1,
         }
     }

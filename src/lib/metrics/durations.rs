@@ -3,13 +3,14 @@
 #[cfg(feature = "http")]
 mod http;
 mod rpc;
+mod series;
 
 use std::{fmt, hash::Hash, time::Duration};
 
 use opentelemetry::trace::{SpanContext, TraceId};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder},
-    metrics::{MetricType, exemplar::HistogramWithExemplars, family::Family},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{MetricType, exemplar::HistogramWithExemplars},
     registry::Unit,
 };
 
@@ -17,6 +18,7 @@ use super::Figures;
 #[cfg(feature = "http")]
 pub(crate) use http::HttpDurations;
 pub(crate) use rpc::{CallDurations, HandleDurations};
+use series::Series;
 
 /// OpenTelemetry's bounds for durations in seconds, and three below: a call over NATS takes less than 5 ms.
 /// <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration>
@@ -29,13 +31,11 @@ type Histogram = HistogramWithExemplars<Exemplar>;
 
 /// Durations by what is known of them.
 #[derive(Debug, Clone)]
-struct Durations<L>(Family<L, Histogram, fn() -> Histogram>);
+struct Durations<L>(Series<L, Histogram>);
 
 impl<L: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static> Durations<L> {
     fn new() -> Self {
-        Self(Family::new_with_constructor(|| {
-            Histogram::new(BOUNDS.into_iter())
-        }))
+        Self(Series::new(|| Histogram::new(BOUNDS.into_iter())))
     }
 
     /// Writes them; `name` is without the unit.
@@ -45,8 +45,9 @@ impl<L: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static>
     }
 
     fn note(&self, labels: &L, spent: Duration, span: &SpanContext) {
-        let histogram = self.0.get_or_create(labels);
-        histogram.observe(spent.as_secs_f64(), exemplar(span), None);
+        self.0.note(labels, |histogram| {
+            histogram.observe(spent.as_secs_f64(), exemplar(span), None);
+        });
     }
 }
 

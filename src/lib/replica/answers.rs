@@ -108,9 +108,8 @@ impl Core {
 
     fn head(&self, queue_wait: Duration) -> ReplyHead {
         ReplyHead {
-            replica: self.client.instance().id().to_owned(),
+            replica: self.client.instance().shared_id(),
             queue_wait,
-            load: Some((self.admission.ongoing(), self.admission.limit())),
             leaving: self.is_draining(),
         }
     }

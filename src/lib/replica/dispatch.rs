@@ -185,7 +185,8 @@ impl Core {
             arrived,
             arrival,
         };
-        handlers.spawn(Arc::clone(self).serve(request, handlers.clone()));
+        // Boxed: a task's future is moved ten times before it runs, and this one is large.
+        handlers.spawn(Box::pin(Arc::clone(self).serve(request, handlers.clone())));
     }
 
     /// Says something that takes no time and no place.
@@ -222,8 +223,7 @@ impl Core {
         if left.is_zero() {
             return self.expire();
         }
-        let (id, reply) = (head.request_id.as_deref(), message.reply.clone());
-        let scope = RequestScope::called_by(left, id, reply);
+        let scope = RequestScope::called_by(left, head.request_id, message.reply.clone());
         drop(arrival);
         let entered = self.admission.enter(left).await;
         // This process may have been frozen, or its thread held up, while the request waited.
@@ -285,8 +285,9 @@ impl Core {
     /// Returns how late a request is beyond what its relative deadline knows.
     fn lateness(&self, head: &RequestHead, reply: Option<&Subject>) -> Duration {
         // `_INBOX.<caller>.<callee>.<instance>.<token>`
-        let sender = reply.and_then(|reply| reply.split('.').nth(3));
-        let (Some(sender), Some(sent)) = (sender, head.sent_unix_ms()) else {
+        let sender = reply.and_then(|reply| reply.rsplit('.').nth(1));
+        let sent = head.sent_unix_ms.and_then(|sent| i64::try_from(sent).ok());
+        let (Some(sender), Some(sent)) = (sender, sent) else {
             return Duration::ZERO;
         };
         let now = i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX);

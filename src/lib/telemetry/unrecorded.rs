@@ -50,7 +50,7 @@ mod tests {
             true,
             TraceState::default(),
         );
-        let scope = RequestScope::new(Duration::from_secs(1), Some("r1"));
+        let scope = RequestScope::new(Duration::from_secs(1), Some("r1".into()));
         let context = Context::new()
             .with_remote_span_context(sampled)
             .with_value(scope);

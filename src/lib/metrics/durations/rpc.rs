@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeMetric},
-    metrics::{MetricType, counter::Counter, family::Family},
+    encoding::EncodeLabelSet,
+    metrics::{MetricType, counter::Counter},
 };
 
-use super::Durations;
+use super::{Durations, Series};
 use crate::{
     Code, Status,
     client::Unanswered,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct CallDurations {
     durations: Durations<CallLabels>,
-    attempts: Family<AttemptLabels, Counter>,
+    attempts: Series<AttemptLabels, Counter>,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,7 +43,7 @@ impl CallDurations {
     pub(crate) fn new() -> Self {
         Self {
             durations: Durations::new(),
-            attempts: Family::default(),
+            attempts: Series::new(Counter::default),
         }
     }
 
@@ -66,7 +66,9 @@ impl CallDurations {
             rpc_method: names.rpc_method,
             outcome,
         };
-        self.attempts.get_or_create(&labels).inc();
+        self.attempts.note(&labels, |attempts| {
+            attempts.inc();
+        });
     }
 
     pub(crate) fn note(

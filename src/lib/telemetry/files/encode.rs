@@ -19,7 +19,7 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::{Resource, trace::SpanData};
 use serde::Serialize;
 
-use crate::traces::files::nanos;
+use crate::{telemetry::propagation, traces::files::nanos};
 
 /// Flags of a span: it is known whether its parent is of another process, and it is.
 const KNOWS_REMOTE: u32 = 0x100;
@@ -220,10 +220,9 @@ fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> io::Result<()> 
 }
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(2 * bytes.len());
     for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        out.extend_from_slice(&propagation::hex(*byte));
     }
 }
 
