@@ -1,8 +1,10 @@
 //! Drives the contenders in turns, and prints what came of it.
 
 mod compare;
+mod growth;
 mod oha;
 mod process;
+mod soak;
 mod stack;
 mod table;
 mod tools;
@@ -19,6 +21,10 @@ use self::tools::Tools;
 enum Part {
     /// All chains with the same work, in turns.
     Chains,
+    /// How ours and async-nats alone grow: replicas, connections, bodies, hops.
+    Growth,
+    /// Half an hour of half load with all that happens meanwhile: late answers, and replicas that are restarted.
+    Soak,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +38,9 @@ pub(crate) struct Args {
     /// How long each load of a turn takes.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
+    /// How long the soak takes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..))]
+    minutes: u32,
     /// Only contenders whose name holds one of these.
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     only: Vec<String>,
@@ -61,6 +70,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         for part in &args.parts {
             match part {
                 Part::Chains => compare::run(args, &tools).await?,
+                Part::Growth => growth::run(args, &tools).await?,
+                Part::Soak => soak::run(args, &tools).await?,
             }
         }
         Ok(())

@@ -35,6 +35,9 @@ pub(crate) struct Wanted {
 /// The longest text.
 const LONGEST: u64 = 40 * 1024;
 
+/// A user whose data nobody gets in time: the last service of ours never has them, and its caller gives up.
+pub(crate) const NEVER: u64 = 0;
+
 /// What the last service of a chain does.
 pub(crate) fn look_up(get: &Get) -> User {
     let bytes = usize::try_from(get.bytes.min(LONGEST)).unwrap_or(0);

@@ -40,6 +40,7 @@ fn chains() -> Vec<(&'static str, Chain)> {
     let chain = |kind, arguments: &[&str]| Chain {
         kind,
         hops: 2,
+        replicas: 1,
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
     };
     let traced = |ratio| chain("ours", &["--ratio", ratio, "--spans-dir", "spans"]);

@@ -29,7 +29,14 @@ pub(super) struct Outcome {
 }
 
 impl Load {
+    /// A load of which each request is to succeed.
     pub(super) async fn run(&self, oha: &Path) -> anyhow::Result<Outcome> {
+        let report = self.report(oha, &[]).await?;
+        read(&report).with_context(|| format!("at {}", self.url))
+    }
+
+    /// What oha says of it, whatever was answered.
+    pub(super) async fn report(&self, oha: &Path, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut command = Command::new(oha);
         command
             .args([
@@ -46,6 +53,7 @@ impl Load {
             command.args(["-q", &rate.to_string(), "--latency-correction"]);
         }
         let output = command
+            .args(arguments)
             .arg(&self.url)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -56,8 +64,7 @@ impl Load {
             .context("oha can't be run")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "oha failed: {said}");
-        let report = serde_json::from_slice(&output.stdout).context("oha's report is no JSON")?;
-        read(&report).with_context(|| format!("at {}", self.url))
+        serde_json::from_slice(&output.stdout).context("oha's report is no JSON")
     }
 }
 
@@ -80,17 +87,19 @@ fn read(report: &Value) -> anyhow::Result<Outcome> {
         bad == 0.0 && !failed && good > 0.0,
         "{statuses:?}, {errors}"
     );
-    let percentile = |name: &str| {
-        let seconds = report["latencyPercentiles"][name].as_f64();
-        seconds
-            .map(Duration::from_secs_f64)
-            .context("oha tells no percentiles")
-    };
     let per_second = report["summary"]["requestsPerSec"].as_f64();
     Ok(Outcome {
         per_second: per_second.context("oha tells no rate")?,
         requests: good,
-        p50: percentile("p50")?,
-        p99: percentile("p99")?,
+        p50: percentile(report, "p50")?,
+        p99: percentile(report, "p99")?,
     })
+}
+
+/// `p50`, `p99`.
+pub(super) fn percentile(report: &Value, name: &str) -> anyhow::Result<Duration> {
+    let seconds = report["latencyPercentiles"][name].as_f64();
+    seconds
+        .map(Duration::from_secs_f64)
+        .context("oha tells no percentiles")
 }

@@ -56,7 +56,7 @@ impl Process {
                     return Ok(found);
                 }
             }
-            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            let said = self.log();
             bail!("a process ended before it was ready; its log: {said}");
         };
         timeout(START, looking)
@@ -64,10 +64,16 @@ impl Process {
             .context("a process did not get ready in time")?
     }
 
-    /// Ends it as its supervisor would.
-    pub(super) async fn leave(mut self) {
+    /// Ends it as its supervisor would. Tells whether it left by itself, and well.
+    pub(super) async fn leave(mut self) -> bool {
         drop(self.child.stdin.take());
-        let _ = timeout(LEAVE, self.child.wait()).await;
+        let left = timeout(LEAVE, self.child.wait()).await;
+        matches!(left, Ok(Ok(status)) if status.success())
+    }
+
+    /// What it and all others in its folder said on standard error.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! The processes of one contender.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ pub(super) struct Chain {
     pub(super) kind: &'static str,
     /// Services behind the gateway.
     pub(super) hops: usize,
+    /// Processes of each service, which share its work; of gRPC one, for each of its processes knows one next.
+    pub(super) replicas: usize,
     /// Arguments beside that.
     pub(super) arguments: Vec<String>,
 }
@@ -25,15 +27,25 @@ pub(super) struct Chain {
 #[derive(Debug)]
 pub(super) struct Stack {
     pub(super) url: String,
-    processes: Vec<Process>,
+    members: Vec<Member>,
+    program: PathBuf,
     /// Where they write.
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+/// A process with its place.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The gateway is 0.
+    pub(super) hop: usize,
+    pub(super) process: Process,
+    arguments: Vec<String>,
 }
 
 impl Stack {
     pub(super) async fn start(chain: &Chain, tools: &Tools, nats: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
-        let mut processes = Vec::new();
+        let mut members = Vec::new();
         let mut next: Option<String> = None;
         // From the last one, whose address the one before it may need.
         for hop in (0..=chain.hops).rev() {
@@ -49,28 +61,71 @@ impl Stack {
                 arguments.extend(["--next".to_owned(), next]);
             }
             arguments.extend_from_slice(&chain.arguments);
-            let mut process = Process::start(&tools.contenders, folder.path(), &arguments)?;
-            let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
-            next = Some(process.says(ready).await?).filter(|at| !at.is_empty());
-            processes.push(process);
+            let processes = if hop == 0 { 1 } else { chain.replicas };
+            for _ in 0..processes {
+                let (process, at) = begin(&tools.contenders, folder.path(), &arguments).await?;
+                next = Some(at).filter(|at| !at.is_empty());
+                members.push(Member {
+                    hop,
+                    process,
+                    arguments: arguments.clone(),
+                });
+            }
         }
         let address = next.context("the gateway has an address")?;
         Ok(Self {
             url: format!("http://{address}/user/1"),
-            processes,
-            _folder: folder,
+            members,
+            program: tools.contenders.clone(),
+            folder,
         })
     }
 
+    /// From the last service's processes to the gateway.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     pub(super) fn pids(&self) -> Vec<u32> {
-        self.processes.iter().map(Process::pid).collect()
+        let members = self.members.iter();
+        members.map(|member| member.process.pid()).collect()
+    }
+
+    /// Ends a process as its supervisor would, and starts it again at once. Tells whether it left well.
+    pub(super) async fn restart(&mut self, at: usize) -> anyhow::Result<bool> {
+        let Member {
+            hop,
+            process,
+            arguments,
+        } = self.members.remove(at);
+        let left = process.leave().await;
+        let (process, _) = begin(&self.program, self.folder.path(), &arguments).await?;
+        let member = Member {
+            hop,
+            process,
+            arguments,
+        };
+        self.members.insert(at, member);
+        Ok(left)
     }
 
     pub(super) async fn leave(self) {
-        for process in self.processes.into_iter().rev() {
-            process.leave().await;
+        for member in self.members.into_iter().rev() {
+            member.process.leave().await;
         }
     }
+}
+
+/// Starts a process, and waits until it serves. Returns where, if anybody has to know that.
+async fn begin(
+    program: &Path,
+    folder: &Path,
+    arguments: &[String],
+) -> anyhow::Result<(Process, String)> {
+    let mut process = Process::start(program, folder, arguments)?;
+    let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
+    let at = process.says(ready).await?;
+    Ok((process, at))
 }
 
 /// A server that asks nobody for a key, with the limits of the product's.

@@ -1,0 +1,95 @@
+//! What the soak is to show, and whether it has.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    answers::{Minute, unexpected},
+    watch::{Sample, Watch, Watched},
+};
+
+/// Megabytes in ten minutes.
+const MAX_GROWTH: f64 = 1.0;
+/// Descriptors that come and go: a span file with its index, where one follows the other.
+const SPARE: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) met: bool,
+    target: &'static str,
+    /// What was found, for who wants to know why.
+    found: String,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { met, target, found } = self;
+        let word = if *met { "met" } else { "missed" };
+        write!(f, "**{word}**: {target} ({found})")
+    }
+}
+
+pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute]) -> Vec<Verdict> {
+    let failed = unexpected(minutes);
+    vec![
+        memory(watch, warm),
+        stays(
+            watch,
+            warm,
+            "no process has more descriptors at the end than it had warming up",
+            |it| it.descriptors,
+        ),
+        stays(
+            watch,
+            warm,
+            "no process has more threads at the end than it had warming up",
+            |it| it.threads,
+        ),
+        Verdict {
+            met: failed.is_empty(),
+            target: "200 for all that can be answered, 504 for what can't be in time",
+            found: match failed.is_empty() {
+                true => "nothing else".to_owned(),
+                false => failed,
+            },
+        },
+        Verdict {
+            met: watch.unclean == 0 && watch.restarts > 0,
+            target: "replicas that are told to leave do so by themselves",
+            found: format!("{} restarts, {} failed", watch.restarts, watch.unclean),
+        },
+    ]
+}
+
+/// Those of ours that live on; the memory of nats-server is shown, and is not ours to judge.
+fn ours(watch: &Watch) -> impl Iterator<Item = &Watched> {
+    let ours = watch.watched.iter();
+    ours.filter(|it| it.is_ours && !it.is_restarted)
+}
+
+fn memory(watch: &Watch, warm: Duration) -> Verdict {
+    let growth = ours(watch).map(|it| (it, it.growth(warm)));
+    let most = growth.max_by(|one, other| one.1.total_cmp(&other.1));
+    Verdict {
+        met: most.is_some_and(|(_, growth)| growth < MAX_GROWTH),
+        target: "no process that lives on grows by 1 MB in ten minutes once it is warm",
+        found: most.map_or_else(String::new, |(it, growth)| {
+            format!("at most {growth:+.2} MB, {}", it.name)
+        }),
+    }
+}
+
+fn stays(watch: &Watch, warm: Duration, target: &'static str, of: fn(&Sample) -> usize) -> Verdict {
+    let grown = ours(watch).filter_map(|it| {
+        let (before, after) = it.before_and_after(warm, of);
+        (after > before + SPARE).then(|| format!("{}: {before}, then {after}", it.name))
+    });
+    let grown: Vec<String> = grown.collect();
+    Verdict {
+        met: grown.is_empty(),
+        target,
+        found: match grown.is_empty() {
+            true => "none".to_owned(),
+            false => grown.join("; "),
+        },
+    }
+}
