@@ -56,7 +56,8 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     };
     stack.leave().await;
     let whole = MINUTE * args.minutes;
-    // As long as buffers and pools take to have met all that comes: five minutes of thirty.
+    // As long as buffers and pools take to have met all that comes: five minutes of thirty. In a much shorter soak a step
+    // of half a megabyte, which is taken once, looks like growth.
     let warm = whole / 6;
     println!("{}", watch.shown(warm));
     println!("{}", answers::shown(&minutes));

@@ -184,8 +184,8 @@ impl Watched {
             _ => "–".to_owned(),
         };
         let (first, last) = (self.warm(warm).next(), self.samples.last());
-        let (resident, descriptors): (fn(&Sample) -> f64, fn(&Sample) -> f64) =
-            (|it| it.resident, |it| it.descriptors as f64);
+        let resident = |it: &Sample| it.resident;
+        let descriptors = |it: &Sample| it.descriptors as f64;
         let growth = self.growth(warm);
         let growth = Some(format!("{growth:+.2}")).filter(|_| !self.is_restarted);
         vec![
