@@ -85,9 +85,9 @@ async fn chain(
         (3, _) => last::<3>(&client),
         _ => last::<4>(&client),
     };
-    let running = replica.run(shutdown);
+    let running = replica.start().await?;
     ready(None);
-    running.await?;
+    running.until(shutdown).await;
     Ok(())
 }
 

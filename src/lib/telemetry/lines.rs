@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,6 +17,10 @@ use std::{
 
 /// Lines that may wait for a slow reader.
 const QUEUE: usize = 4096;
+/// How long a line waits for others: each that is written by itself costs whoever logs it a wake-up, and a write.
+const COMPANY: Duration = Duration::from_millis(5);
+/// Lines that are written together, at most.
+const TOGETHER: usize = 512;
 /// Longest wait for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -104,19 +109,27 @@ impl Lines {
 
 /// A reader that has gone is no reason to stop: its lines are lost, and nothing else.
 fn write(mut output: impl Write, commands: &Commands, note: impl Fn(u64) -> String) {
+    let mut text = Vec::new();
     while let Ok(command) = commands.queue.recv() {
-        match command {
-            Command::Write(line) => {
-                let _ = output.write_all(&line);
-            }
-            Command::Flush(done) => {
-                let _ = done.send(());
+        if matches!(command, Command::Write(_)) {
+            thread::sleep(COMPANY);
+        }
+        for command in iter::once(command).chain(commands.queue.try_iter().take(TOGETHER)) {
+            match command {
+                Command::Write(line) => text.extend_from_slice(&line),
+                Command::Flush(done) => {
+                    let _ = output.write_all(&text);
+                    text.clear();
+                    let _ = done.send(());
+                }
             }
         }
         let missing = commands.dropped();
         if missing > 0 {
-            let _ = writeln!(output, "{}", note(missing));
+            let _ = writeln!(text, "{}", note(missing));
         }
+        let _ = output.write_all(&text);
+        text.clear();
         let _ = output.flush();
     }
 }

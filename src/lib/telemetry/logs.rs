@@ -6,7 +6,7 @@ use std::{
 };
 
 use opentelemetry::{Context as OtelContext, trace::TraceContextExt};
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
@@ -98,7 +98,8 @@ where
     ) -> fmt::Result {
         let ids = Ids::current();
         if self.json {
-            return writeln!(writer, "{}", self.object(event, ids)?);
+            let object = self.object(event, &ids)?;
+            return writer.write_str(str::from_utf8(&object).map_err(|_| fmt::Error)?);
         }
         SystemTime.format_time(&mut writer)?;
         write!(
@@ -121,60 +122,95 @@ where
 }
 
 impl Format {
-    fn object(&self, event: &Event<'_>, ids: Ids) -> Result<Value, fmt::Error> {
+    /// Writes the line by hand: a map of it, sorted and printed, took a quarter of a gateway's time.
+    fn object(&self, event: &Event<'_>, ids: &Ids) -> Result<Vec<u8>, fmt::Error> {
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut object = Map::new();
-        event.record(&mut Fields(&mut object));
-        // Last, so that no field of an event takes their place.
-        for (key, value) in [
-            ("timestamp", Some(timestamp)),
-            ("level", Some(event.metadata().level().to_string())),
-            ("target", Some(event.metadata().target().to_owned())),
-            ("service", Some(self.service.to_owned())),
-            ("instance", Some(self.instance.clone())),
-            ("trace_id", ids.trace_id),
-            ("span_id", ids.span_id),
-            ("request_id", ids.request_id),
-        ] {
+        let metadata = event.metadata();
+        let mut object = Object(Vec::with_capacity(512));
+        let ours: [Option<&str>; OURS.len()] = [
+            Some(&timestamp),
+            Some(metadata.level().as_str()),
+            Some(metadata.target()),
+            Some(self.service),
+            Some(&self.instance),
+            ids.trace_id.as_deref(),
+            ids.span_id.as_deref(),
+            ids.request_id.as_deref(),
+        ];
+        for (name, value) in OURS.iter().zip(ours) {
             if let Some(value) = value {
-                object.insert(key.to_owned(), Value::String(value));
+                object.insert(name, value);
             }
         }
-        Ok(Value::Object(object))
+        event.record(&mut object);
+        object.0.extend_from_slice(b"}\n");
+        Ok(object.0)
     }
 }
 
-struct Fields<'a>(&'a mut Map<String, Value>);
+/// What each line has, as far as it is known. No field of an event takes their place.
+const OURS: [&str; 8] = [
+    "timestamp",
+    "level",
+    "target",
+    "service",
+    "instance",
+    "trace_id",
+    "span_id",
+    "request_id",
+];
 
-impl Fields<'_> {
-    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+/// An object without its end.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn insert(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        // Neither memory nor what is recorded refuses.
+        let _ = serde_json::to_writer(&mut self.0, name);
+        self.0.push(b':');
+        let _ = serde_json::to_writer(&mut self.0, value);
+    }
+
+    fn record(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
+        if !OURS.contains(&field.name()) {
+            self.insert(field.name(), value);
+        }
     }
 }
 
-impl Visit for Fields<'_> {
+/// Text as `{:?}` writes it, which of a message is the message.
+struct Debugged<'a>(&'a dyn fmt::Debug);
+
+impl Serialize for Debugged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:?}", self.0))
+    }
+}
+
+impl Visit for Object {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.insert(field, value);
+        self.record(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.insert(field, value);
+        self.record(field, &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.insert(field, value);
+        self.record(field, &value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.insert(field, value);
+        self.record(field, &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.insert(field, value);
+        self.record(field, &value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}"));
+        self.record(field, &Debugged(value));
     }
 }
