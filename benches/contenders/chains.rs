@@ -43,6 +43,9 @@ pub(crate) struct Args {
     ratio: Option<f64>,
     #[arg(long)]
     spans_dir: Option<PathBuf>,
+    /// Sends spans to where `OTEL_EXPORTER_OTLP_ENDPOINT` says, which the exporter reads by itself.
+    #[arg(long)]
+    otlp: bool,
     /// Writes a line for each request.
     #[arg(long)]
     access_log: bool,

@@ -2,8 +2,11 @@
 
 mod compare;
 mod growth;
+mod losses;
 mod oha;
 mod process;
+mod python;
+mod receiver;
 mod soak;
 mod stack;
 mod table;

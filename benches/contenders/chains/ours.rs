@@ -45,6 +45,7 @@ pub(super) fn serve(
         enabled: args.ratio.is_some(),
         sampling_ratio: args.ratio,
         spans_dir: args.spans_dir.clone(),
+        otlp: args.otlp.then_some(telemetry::Protocol::HttpProtobuf),
         // Nobody else writes a line for each request.
         log_filter: (!args.access_log).then(|| "warn".to_owned()),
         ..telemetry::Config::default()

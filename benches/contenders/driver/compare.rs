@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Connections of the full load, and of the half one.
-const CONNECTIONS: u32 = 64;
+pub(super) const CONNECTIONS: u32 = 64;
 /// What the others are compared with.
 const BASE: &str = "async-nats alone";
 
@@ -42,8 +42,13 @@ fn chains() -> Vec<(&'static str, Chain)> {
         hops: 2,
         replicas: 1,
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        sends: false,
     };
     let traced = |ratio| chain("ours", &["--ratio", ratio, "--spans-dir", "spans"]);
+    let sending = |chain| Chain {
+        sends: true,
+        ..chain
+    };
     vec![
         (BASE, chain("raw", &[])),
         ("tonic, untraced", chain("grpc", &[])),
@@ -52,6 +57,11 @@ fn chains() -> Vec<(&'static str, Chain)> {
         ("ours, ratio 0", traced("0")),
         ("ours, ratio 0.01 to files", traced("0.01")),
         ("ours, ratio 1 to files", traced("1")),
+        (
+            "ours, ratio 1 to OTLP",
+            sending(chain("ours", &["--ratio", "1"])),
+        ),
+        ("ours, ratio 1 to both", sending(traced("1"))),
     ]
 }
 
@@ -84,7 +94,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     }
     println!("{}", shown(&contenders));
     for contender in contenders {
-        contender.stack.leave().await;
+        contender.stack.leave().await.say(contender.name);
     }
     Ok(())
 }

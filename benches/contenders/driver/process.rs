@@ -32,17 +32,26 @@ impl Process {
         folder: &Path,
         arguments: &[String],
     ) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::run(command, folder)
+    }
+
+    /// The same of one that is given more than arguments.
+    pub(super) fn run(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("log");
         let said = OpenOptions::new().create(true).append(true).open(&log);
-        let mut child = Command::new(program)
-            .args(arguments)
+        let mut child = command
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(said.context("its log can't be written")?)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} can't be run", program.display()))?;
+            .with_context(|| {
+                let program = Path::new(command.as_std().get_program());
+                format!("{} can't be run", program.display())
+            })?;
         let stdout = child.stdout.take().context("its output is a pipe")?;
         let lines = BufReader::new(stdout).lines();
         Ok(Self { child, lines, log })

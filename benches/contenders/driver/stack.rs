@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::{
+    losses::Losses,
     process::{Process, cpu},
+    receiver::Receiver,
     tools::{Tools, root},
 };
 
 /// Which chain, and what it does beside its work.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Chain {
     /// As the processes know it: `raw`, `grpc`, `ours`.
     pub(super) kind: &'static str,
@@ -21,6 +24,8 @@ pub(super) struct Chain {
     pub(super) replicas: usize,
     /// Arguments beside that.
     pub(super) arguments: Vec<String>,
+    /// Whether it has a receiver to send spans to, which is no part of it.
+    pub(super) sends: bool,
 }
 
 /// A chain that runs.
@@ -31,6 +36,7 @@ pub(super) struct Stack {
     program: PathBuf,
     /// Where they write.
     folder: TempDir,
+    receiver: Option<Receiver>,
 }
 
 /// A process with its place.
@@ -45,6 +51,10 @@ pub(super) struct Member {
 impl Stack {
     pub(super) async fn start(chain: &Chain, tools: &Tools, nats: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
+        let receiver = match chain.sends {
+            true => Some(Receiver::start(tools).await?),
+            false => None,
+        };
         let mut members = Vec::new();
         let mut next: Option<String> = None;
         // From the last one, whose address the one before it may need.
@@ -63,7 +73,8 @@ impl Stack {
             arguments.extend_from_slice(&chain.arguments);
             let processes = if hop == 0 { 1 } else { chain.replicas };
             for _ in 0..processes {
-                let (process, at) = begin(&tools.contenders, folder.path(), &arguments).await?;
+                let command = command(&tools.contenders, &arguments, receiver.as_ref());
+                let (process, at) = begin(command, folder.path()).await?;
                 next = Some(at).filter(|at| !at.is_empty());
                 members.push(Member {
                     hop,
@@ -78,6 +89,7 @@ impl Stack {
             members,
             program: tools.contenders.clone(),
             folder,
+            receiver,
         })
     }
 
@@ -86,6 +98,7 @@ impl Stack {
         &self.members
     }
 
+    /// In the same order.
     pub(super) fn pids(&self) -> Vec<u32> {
         let members = self.members.iter();
         members.map(|member| member.process.pid()).collect()
@@ -99,7 +112,8 @@ impl Stack {
             arguments,
         } = self.members.remove(at);
         let left = process.leave().await;
-        let (process, _) = begin(&self.program, self.folder.path(), &arguments).await?;
+        let command = command(&self.program, &arguments, self.receiver.as_ref());
+        let (process, _) = begin(command, self.folder.path()).await?;
         let member = Member {
             hop,
             process,
@@ -109,20 +123,31 @@ impl Stack {
         Ok(left)
     }
 
-    pub(super) async fn leave(self) {
+    /// Ends it, and tells which spans were lost.
+    pub(super) async fn leave(self) -> Losses {
         for member in self.members.into_iter().rev() {
             member.process.leave().await;
         }
+        // Not before: what they had left was for it.
+        drop(self.receiver);
+        Losses::told_in(self.folder.path())
     }
 }
 
+fn command(program: &Path, arguments: &[String], receiver: Option<&Receiver>) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(receiver) = receiver {
+        command
+            .arg("--otlp")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url);
+    }
+    command
+}
+
 /// Starts a process, and waits until it serves. Returns where, if anybody has to know that.
-async fn begin(
-    program: &Path,
-    folder: &Path,
-    arguments: &[String],
-) -> anyhow::Result<(Process, String)> {
-    let mut process = Process::start(program, folder, arguments)?;
+async fn begin(command: Command, folder: &Path) -> anyhow::Result<(Process, String)> {
+    let mut process = Process::run(command, folder)?;
     let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
     let at = process.says(ready).await?;
     Ok((process, at))
@@ -133,13 +158,21 @@ async fn begin(
 pub(super) struct Nats {
     pub(super) url: String,
     process: Process,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl Nats {
     pub(super) async fn start(tools: &Tools) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
-        let config = root().join("nats/limits.conf");
+        Self::start_in(folder, &root().join("nats/limits.conf"), tools).await
+    }
+
+    /// One with settings of its own.
+    pub(super) async fn start_in(
+        folder: TempDir,
+        config: &Path,
+        tools: &Tools,
+    ) -> anyhow::Result<Self> {
         let ports = folder.path().to_owned();
         let arguments = [
             "--config",
@@ -159,7 +192,7 @@ impl Nats {
         Ok(Self {
             url,
             process,
-            _folder: folder,
+            folder,
         })
     }
 

@@ -79,6 +79,14 @@ fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
         .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
 }
 
+impl Tools {
+    /// The folder of all that is built.
+    pub(super) fn target(&self) -> anyhow::Result<&Path> {
+        let target = self.contenders.ancestors().nth(2);
+        target.context("target/ holds release/")
+    }
+}
+
 /// The project's folder.
 pub(super) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
