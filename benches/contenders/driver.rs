@@ -1,5 +1,6 @@
 //! Drives the contenders in turns, and prints what came of it.
 
+mod application;
 mod compare;
 mod growth;
 mod losses;
@@ -24,6 +25,8 @@ use self::tools::Tools;
 enum Part {
     /// All chains with the same work, in turns.
     Chains,
+    /// The application as it is shipped, on each of its stores, and the stores alone.
+    Application,
     /// How ours and async-nats alone grow: replicas, connections, bodies, hops.
     Growth,
     /// Half an hour of half load with all that happens meanwhile: late answers, and replicas that are restarted.
@@ -73,6 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         for part in &args.parts {
             match part {
                 Part::Chains => compare::run(args, &tools).await?,
+                Part::Application => application::run(args, &tools).await?,
                 Part::Growth => growth::run(args, &tools).await?,
                 Part::Soak => soak::run(args, &tools).await?,
             }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -85,8 +86,23 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Ends one that leaves when it is interrupted.
+    pub(super) async fn interrupt(mut self) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::INT);
+        }
+        let _ = timeout(LEAVE, self.child.wait()).await;
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
+    }
+
+    /// What it has said on standard error, if it has ended.
+    pub(super) fn last_words(&mut self) -> Option<String> {
+        let ended = !matches!(self.child.try_wait(), Ok(None));
+        ended.then(|| fs::read_to_string(&self.log).unwrap_or_default())
     }
 }
 

@@ -85,6 +85,19 @@ impl Tools {
         let target = self.contenders.ancestors().nth(2);
         target.context("target/ holds release/")
     }
+
+    /// A program of the product, as it is shipped; [`build`] has made it.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.contenders.with_file_name(name)
+    }
+}
+
+/// Builds the product's programs, or sees that they are there and no older than their source. Together with this one, so
+/// that what both need is built once, with the features that this one was built with.
+pub(super) fn build() -> anyhow::Result<()> {
+    let packages = ["-p", "nats-serve", "-p", "contenders"];
+    let build = ["build", "--release", "--locked", "--bins"];
+    cargo(&[&build[..], &packages[..]].concat())
 }
 
 /// The project's folder.

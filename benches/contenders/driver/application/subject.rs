@@ -1,0 +1,141 @@
+//! Who has turns, and what comes of one.
+
+use std::fs;
+
+use super::{Application, bare::Bare, registering};
+use crate::driver::{
+    Args,
+    compare::CONNECTIONS,
+    oha::{Load, Outcome},
+    stack::{Nats, Stack, Work},
+    tools::Tools,
+};
+
+#[derive(Debug)]
+pub(super) struct Contender {
+    pub(super) name: String,
+    pub(super) group: Group,
+    pub(super) subject: Subject,
+    pub(super) turns: Vec<Turn>,
+}
+
+/// What it is asked for; a store is named by its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Get,
+    Register(&'static str),
+}
+
+/// An application is there with the process of its database server, if it has one.
+#[derive(Debug)]
+pub(super) enum Subject {
+    Chain(Box<(Stack, Nats)>),
+    Application(Box<Application>, Option<u32>),
+    Store(Bare),
+}
+
+/// What came of one turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) per_second: f64,
+    /// Of all processes, NATS and PostgreSQL, a request, in microseconds. Not of a bare store's caller, which is the
+    /// driver.
+    pub(super) cpu: Option<f64>,
+    /// With one connection, in microseconds; of a bare store with as many as it has.
+    pub(super) p50: f64,
+    /// At half of what it can do itself, in milliseconds.
+    pub(super) p99: Option<f64>,
+    /// Registrations that had to be sent again, of all.
+    pub(super) repeated: f64,
+}
+
+impl Contender {
+    pub(super) async fn turn(&mut self, args: &Args, tools: &Tools) -> anyhow::Result<Turn> {
+        if let Subject::Store(bare) = &mut self.subject {
+            let outcome = bare.run(args.load()).await?;
+            return Ok(Turn {
+                per_second: outcome.per_second,
+                cpu: None,
+                p50: outcome.p50.as_secs_f64() * 1e6,
+                p99: None,
+                repeated: 0.0,
+            });
+        }
+        registering::repeated();
+        let work = Work::of(self.subject.pids());
+        let full = self.load(CONNECTIONS, None, args, tools).await?;
+        let cpu = work.until_now().as_secs_f64() * 1e6 / full.requests;
+        let one = self.load(1, None, args, tools).await?;
+        let rate = ((full.per_second / 2.0) as u32).max(1);
+        let half = self.load(CONNECTIONS, Some(rate), args, tools).await?;
+        Ok(Turn {
+            per_second: full.per_second,
+            cpu: Some(cpu),
+            p50: one.p50.as_secs_f64() * 1e6,
+            p99: Some(half.p99.as_secs_f64() * 1e3),
+            repeated: registering::repeated() as f64,
+        })
+    }
+
+    async fn load(
+        &self,
+        connections: u32,
+        rate: Option<u32>,
+        args: &Args,
+        tools: &Tools,
+    ) -> anyhow::Result<Outcome> {
+        let url = match (&self.subject, self.group) {
+            (Subject::Application(application, _), Group::Register(_)) => {
+                let at = application.address();
+                return registering::load(at, connections, args.load(), rate).await;
+            }
+            (Subject::Application(application, _), Group::Get) => application.url(),
+            (Subject::Chain(chain), _) => chain.0.url.clone(),
+            (Subject::Store(_), _) => anyhow::bail!("a bare store answers no HTTP"),
+        };
+        let load = Load {
+            url,
+            connections,
+            duration: args.load(),
+            rate,
+        };
+        load.run(&tools.oha).await
+    }
+
+    pub(super) async fn leave(self) {
+        let losses = match self.subject {
+            Subject::Chain(chain) => {
+                let (stack, _nats) = *chain;
+                stack.leave().await
+            }
+            Subject::Application(application, _) => application.leave().await,
+            Subject::Store(_) => return,
+        };
+        losses.say(&self.name);
+    }
+}
+
+impl Subject {
+    fn pids(&self) -> Vec<u32> {
+        match self {
+            Self::Chain(chain) => {
+                let (stack, nats) = &**chain;
+                stack.pids().into_iter().chain([nats.pid()]).collect()
+            }
+            Self::Application(application, server) => {
+                let all = application.named().map(|(_, pid)| pid);
+                all.chain(server.iter().flat_map(|&pid| with_children(pid)))
+                    .collect()
+            }
+            Self::Store(_) => Vec::new(),
+        }
+    }
+}
+
+/// PostgreSQL has a process for each connection.
+fn with_children(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    [pid].into_iter().chain(children).collect()
+}
