@@ -2,6 +2,7 @@
 
 mod application;
 mod compare;
+mod footprint;
 mod growth;
 mod losses;
 mod oha;
@@ -27,6 +28,8 @@ enum Part {
     Chains,
     /// The application as it is shipped, on each of its stores, and the stores alone.
     Application,
+    /// What the processes have in memory, how long a start takes, and how large the programs are.
+    Footprint,
     /// How ours and async-nats alone grow: replicas, connections, bodies, hops.
     Growth,
     /// Half an hour of half load with all that happens meanwhile: late answers, and replicas that are restarted.
@@ -77,6 +80,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             match part {
                 Part::Chains => compare::run(args, &tools).await?,
                 Part::Application => application::run(args, &tools).await?,
+                Part::Footprint => footprint::run(args, &tools).await?,
                 Part::Growth => growth::run(args, &tools).await?,
                 Part::Soak => soak::run(args, &tools).await?,
             }

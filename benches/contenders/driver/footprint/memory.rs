@@ -1,0 +1,116 @@
+//! Memory of each process, before any load and after the full one, all requests traced to files.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::driver::{
+    Args,
+    application::{Application, registering},
+    compare::CONNECTIONS,
+    oha::Load,
+    process::resident,
+    stack::{Chain, Nats, Stack},
+    table::{Spread, markdown},
+    tools::Tools,
+};
+
+/// Time to come to rest after the start, and after a load.
+const REST: Duration = Duration::from_secs(2);
+
+/// Megabytes of each process, of all rounds, in the order in which they are shown.
+#[derive(Debug, Default)]
+struct Seen {
+    names: Vec<String>,
+    idle: BTreeMap<String, Vec<f64>>,
+    loaded: BTreeMap<String, Vec<f64>>,
+}
+
+pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
+    let mut seen = Seen::default();
+    for round in 0..args.rounds {
+        eprintln!("round {round}: memory");
+        application(args, tools, &mut seen).await?;
+        chain(args, tools, &mut seen).await?;
+    }
+    println!("{}", seen.shown());
+    Ok(())
+}
+
+async fn application(args: &Args, tools: &Tools, seen: &mut Seen) -> anyhow::Result<()> {
+    let application = Application::start(tools, None).await?;
+    let processes: Vec<_> = application.named().collect();
+    sleep(REST).await;
+    seen.note(&processes, false);
+    full(application.url(), args, tools).await?;
+    registering::load(application.address(), CONNECTIONS, args.load(), None).await?;
+    sleep(REST).await;
+    seen.note(&processes, true);
+    application.leave().await.say("the application");
+    Ok(())
+}
+
+/// What our library takes by itself: the same without a database and mails.
+async fn chain(args: &Args, tools: &Tools, seen: &mut Seen) -> anyhow::Result<()> {
+    let nats = Nats::start(tools).await?;
+    let chain = Chain {
+        kind: "ours",
+        hops: 2,
+        arguments: ["--ratio", "1", "--spans-dir", "spans", "--access-log"]
+            .map(str::to_owned)
+            .into(),
+        ..Chain::default()
+    };
+    let stack = Stack::start(&chain, tools, &nats.url).await?;
+    let names = ["last service", "service in the middle", "gateway"];
+    let names = names.map(|name| format!("chain: {name}"));
+    let processes: Vec<_> = names.into_iter().zip(stack.pids()).rev().collect();
+    sleep(REST).await;
+    seen.note(&processes, false);
+    full(stack.url.clone(), args, tools).await?;
+    sleep(REST).await;
+    seen.note(&processes, true);
+    stack.leave().await.say("the chain");
+    Ok(())
+}
+
+async fn full(url: String, args: &Args, tools: &Tools) -> anyhow::Result<()> {
+    let load = Load {
+        url,
+        connections: CONNECTIONS,
+        duration: args.load(),
+        rate: None,
+    };
+    load.run(&tools.oha).await?;
+    Ok(())
+}
+
+impl Seen {
+    fn note(&mut self, processes: &[(String, u32)], after_load: bool) {
+        for (name, pid) in processes {
+            if !self.names.contains(name) {
+                self.names.push(name.clone());
+            }
+            let figures = match after_load {
+                false => &mut self.idle,
+                true => &mut self.loaded,
+            };
+            let megabytes = resident(*pid) as f64 / 1e6;
+            figures.entry(name.clone()).or_default().push(megabytes);
+        }
+    }
+
+    fn shown(&self) -> String {
+        let head = ["process", "MB idle", "MB after the full load"];
+        let spread = |of: &BTreeMap<String, Vec<f64>>, name: &String| {
+            let figures = of.get(name).cloned().unwrap_or_default();
+            Spread::of(figures).shown(1)
+        };
+        let row = |name: &String| {
+            let (idle, loaded) = (spread(&self.idle, name), spread(&self.loaded, name));
+            vec![name.clone(), idle, loaded]
+        };
+        let rows: Vec<_> = self.names.iter().map(row).collect();
+        markdown(&head, &rows)
+    }
+}
