@@ -69,17 +69,11 @@ async fn contenders(
             turns: Vec::new(),
         });
     };
-    let chain = |kind, arguments: &[&str]| Chain {
-        kind,
-        hops: 2,
-        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        ..Chain::default()
-    };
     // Traces and lines as the application has them unless it is told otherwise.
-    let ours = ["--ratio", "1", "--spans-dir", "spans", "--access-log"];
+    let ours = &["--ratio", "1", "--spans-dir", "spans", "--access-log"];
     for (name, chain) in [
-        (report::RAW, chain("raw", &[])),
-        (report::MEMORY, chain("ours", &ours)),
+        (report::RAW, Chain::new("raw", &[])),
+        (report::MEMORY, Chain::new("ours", ours)),
     ] {
         let nats = Nats::start(tools).await?;
         let stack = Stack::start(&chain, tools, &nats.url).await?;

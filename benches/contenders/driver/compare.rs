@@ -2,10 +2,10 @@
 
 use super::{
     Args,
-    oha::{Load, Outcome},
+    oha::Load,
     process::resident,
     stack::{Chain, Nats, Stack, Work},
-    table::{Spread, markdown},
+    table::{Figure, compared, heads, markdown},
     tools::Tools,
 };
 
@@ -30,44 +30,42 @@ struct Turn {
     cpu: f64,
     /// With one connection, in microseconds.
     p50: f64,
-    /// At half of what the base can do, in milliseconds.
+    /// At half of what it can do itself, in milliseconds: who is given more than he can do is only measured in queues.
     p99: f64,
     /// Of the process that has most in memory after the full load, in megabytes.
     resident: f64,
 }
 
-fn chains() -> Vec<(&'static str, Chain)> {
-    let chain = |kind, arguments: &[&str]| Chain {
-        kind,
-        hops: 2,
-        replicas: 1,
-        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        sends: false,
-    };
-    let traced = |ratio| chain("ours", &["--ratio", ratio, "--spans-dir", "spans"]);
-    let sending = |chain| Chain {
+const TO_FILES: &[&str] = &["--ratio", "1", "--spans-dir", "spans"];
+
+const fn sending(arguments: &'static [&'static str]) -> Chain {
+    Chain {
         sends: true,
-        ..chain
-    };
-    vec![
-        (BASE, chain("raw", &[])),
-        ("tonic, untraced", chain("grpc", &[])),
-        ("ours, tracing off", chain("ours", &[])),
-        ("ours, access log", chain("ours", &["--access-log"])),
-        ("ours, ratio 0", traced("0")),
-        ("ours, ratio 0.01 to files", traced("0.01")),
-        ("ours, ratio 1 to files", traced("1")),
-        (
-            "ours, ratio 1 to OTLP",
-            sending(chain("ours", &["--ratio", "1"])),
-        ),
-        ("ours, ratio 1 to both", sending(traced("1"))),
-    ]
+        ..Chain::new("ours", arguments)
+    }
 }
+
+const CHAINS: [(&str, Chain); 9] = [
+    (BASE, Chain::new("raw", &[])),
+    ("tonic, untraced", Chain::new("grpc", &[])),
+    ("ours, tracing off", Chain::new("ours", &[])),
+    ("ours, access log", Chain::new("ours", &["--access-log"])),
+    (
+        "ours, ratio 0",
+        Chain::new("ours", &["--ratio", "0", "--spans-dir", "spans"]),
+    ),
+    (
+        "ours, ratio 0.01 to files",
+        Chain::new("ours", &["--ratio", "0.01", "--spans-dir", "spans"]),
+    ),
+    ("ours, ratio 1 to files", Chain::new("ours", TO_FILES)),
+    ("ours, ratio 1 to OTLP", sending(&["--ratio", "1"])),
+    ("ours, ratio 1 to both", sending(TO_FILES)),
+];
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut contenders = Vec::new();
-    for (name, chain) in chains() {
+    for (name, chain) in CHAINS {
         if name == BASE || args.wants(name) {
             // A server of its own, or one's replicas would work for all others, too.
             let nats = Nats::start(tools).await?;
@@ -79,16 +77,13 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
             });
         }
     }
-    let mut half = 0;
-    // One turn to warm up, which also tells what half of the load is.
+    // One turn to warm up.
     for round in 0..=args.rounds {
         for contender in &mut contenders {
-            let turn = contender.turn(args, tools, half).await?;
+            let turn = contender.turn(args, tools).await?;
             eprintln!("round {round}, {}: {turn:?}", contender.name);
             if round > 0 {
                 contender.turns.push(turn);
-            } else if contender.name == BASE {
-                half = (turn.per_second / 2.0) as u32;
             }
         }
     }
@@ -100,7 +95,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
 }
 
 impl Contender {
-    async fn turn(&self, args: &Args, tools: &Tools, half: u32) -> anyhow::Result<Turn> {
+    async fn turn(&self, args: &Args, tools: &Tools) -> anyhow::Result<Turn> {
         let load = |connections, rate| Load {
             url: self.stack.url.clone(),
             connections,
@@ -115,72 +110,31 @@ impl Contender {
         let resident = self.stack.pids().into_iter().map(resident).max();
         let resident = resident.unwrap_or_default();
         let one = load(1, None).run(&tools.oha).await?;
-        let rate = (half > 0).then_some(half);
-        let at_half: Outcome = load(CONNECTIONS, rate).run(&tools.oha).await?;
+        let rate = ((full.per_second / 2.0) as u32).max(1);
+        let half = load(CONNECTIONS, Some(rate)).run(&tools.oha).await?;
         Ok(Turn {
             per_second: full.per_second,
             cpu,
             p50: one.p50.as_secs_f64() * 1e6,
-            p99: at_half.p99.as_secs_f64() * 1e3,
+            p99: half.p99.as_secs_f64() * 1e3,
             resident: resident as f64 / 1e6,
         })
     }
 }
 
-/// One column, and its ratio to the base's.
-struct Figure {
-    name: &'static str,
-    digits: usize,
-    of: fn(&Turn) -> f64,
-}
-
-const FIGURES: [Figure; 5] = [
-    Figure {
-        name: "requests/s, 64 connections",
-        digits: 0,
-        of: |turn| turn.per_second,
-    },
-    Figure {
-        name: "CPU µs a request",
-        digits: 0,
-        of: |turn| turn.cpu,
-    },
-    Figure {
-        name: "p50 µs, 1 connection",
-        digits: 0,
-        of: |turn| turn.p50,
-    },
-    Figure {
-        name: "p99 ms at half load",
-        digits: 1,
-        of: |turn| turn.p99,
-    },
-    Figure {
-        name: "largest process, MB",
-        digits: 1,
-        of: |turn| turn.resident,
-    },
+const FIGURES: [Figure<Turn>; 5] = [
+    ("requests/s, 64 connections", 0, |turn| turn.per_second),
+    ("CPU µs a request", 0, |turn| turn.cpu),
+    ("p50 µs, 1 connection", 0, |turn| turn.p50),
+    ("p99 ms at half its load", 1, |turn| turn.p99),
+    ("largest process, MB", 1, |turn| turn.resident),
 ];
 
 fn shown(contenders: &[Contender]) -> String {
-    let mut head = vec!["contender"];
-    head.extend(FIGURES.iter().flat_map(|figure| [figure.name, "ratio"]));
     let base = contenders.iter().find(|one| one.name == BASE);
     let base = base.map_or(&[][..], |base| &base.turns);
-    let rows: Vec<Vec<String>> = contenders.iter().map(|one| one.row(base)).collect();
-    markdown(&head, &rows)
-}
-
-impl Contender {
-    /// Ratios are those of each round, in which the machine was the same for all.
-    fn row(&self, base: &[Turn]) -> Vec<String> {
-        let mut row = vec![self.name.to_owned()];
-        for Figure { digits, of, .. } in FIGURES {
-            row.push(Spread::of(self.turns.iter().map(of)).shown(digits));
-            let rounds = self.turns.iter().zip(base);
-            let ratios = rounds.map(|(own, base)| of(own) / of(base));
-            row.push(format!("{:.2}", Spread::of(ratios).median));
-        }
-        row
-    }
+    let rows = contenders
+        .iter()
+        .map(|one| compared(one.name.to_owned(), &FIGURES, &one.turns, base));
+    markdown(&heads("contender", &FIGURES), &rows.collect::<Vec<_>>())
 }

@@ -9,7 +9,7 @@ use super::{
     Args,
     oha::Load,
     stack::{Chain, Nats, Stack, Work},
-    table::{Spread, markdown},
+    table::{Figure, compared, heads, markdown},
     tools::Tools,
 };
 
@@ -66,10 +66,9 @@ async fn measure(dimension: &Dimension, args: &Args, tools: &Tools) -> anyhow::R
                 Some(stack) => stack,
                 None => {
                     let chain = Chain {
-                        kind,
                         hops: setting.hops,
                         replicas: setting.replicas,
-                        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+                        ..Chain::new(kind, arguments)
                     };
                     running.push(Running::start(name, &chain, args, tools).await?);
                     running.len() - 1
@@ -152,10 +151,7 @@ impl Running {
     }
 }
 
-/// One column, and its ratio to the base's.
-type Figure = (&'static str, usize, fn(&Turn) -> f64);
-
-const FIGURES: [Figure; 4] = [
+const FIGURES: [Figure<Turn>; 4] = [
     ("requests/s", 0, |turn| turn.per_second),
     ("CPU µs a request", 0, |turn| turn.cpu),
     ("p50 ms", 2, |turn| turn.p50),
@@ -163,30 +159,14 @@ const FIGURES: [Figure; 4] = [
 ];
 
 fn shown(dimension: &Dimension, cells: &[Cell]) -> String {
-    let mut head = vec![dimension.name];
-    head.extend(FIGURES.iter().flat_map(|(name, ..)| [name, "ratio"]));
     let rows = cells.iter().map(|cell| {
         let base = cells
             .iter()
             .find(|base| base.name == BASE && base.setting == cell.setting);
         let base = base.map_or(&[][..], |base| &base.turns);
         let name = format!("{}: {}", dimension.size(cell.setting), cell.name);
-        cell.row(name, base)
+        compared(name, &FIGURES, &cell.turns, base)
     });
     let rows: Vec<_> = rows.collect();
-    markdown(&head, &rows)
-}
-
-impl Cell {
-    /// Ratios are those of each round, in which the machine was the same for both.
-    fn row(&self, name: String, base: &[Turn]) -> Vec<String> {
-        let mut row = vec![name];
-        for (_, digits, of) in FIGURES {
-            row.push(Spread::of(self.turns.iter().map(of)).shown(digits));
-            let rounds = self.turns.iter().zip(base);
-            let ratios = rounds.map(|(own, base)| of(own) / of(base));
-            row.push(format!("{:.2}", Spread::of(ratios).median));
-        }
-        row
-    }
+    markdown(&heads(dimension.name, &FIGURES), &rows)
 }

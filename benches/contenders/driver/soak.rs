@@ -29,19 +29,14 @@ const PATIENCE: &str = "request-timeout-ms: 200";
 /// In how many requests one is never answered in time.
 const LATE: u32 = 100;
 
-fn chain() -> Chain {
-    let arguments = ["--ratio", "1", "--spans-dir", "spans"];
-    Chain {
-        kind: "ours",
-        hops: 2,
-        replicas: 2,
-        arguments: arguments.map(str::to_owned).into(),
-    }
-}
+const CHAIN: Chain = Chain {
+    replicas: 2,
+    ..Chain::new("ours", &["--ratio", "1", "--spans-dir", "spans"])
+};
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let nats = Nats::start(tools).await?;
-    let mut stack = Stack::start(&chain(), tools, &nats.url).await?;
+    let mut stack = Stack::start(&CHAIN, tools, &nats.url).await?;
     let most = most(&stack.url, args, tools).await?;
     let loads = loads(&stack.url, (most / 2.0) as u32)?;
     println!(

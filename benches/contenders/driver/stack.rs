@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Which chain, and what it does beside its work.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Chain {
     /// As the processes know it: `raw`, `grpc`, `ours`.
     pub(super) kind: &'static str,
@@ -23,9 +23,22 @@ pub(super) struct Chain {
     /// Processes of each service, which share its work; of gRPC one, for each of its processes knows one next.
     pub(super) replicas: usize,
     /// Arguments beside that.
-    pub(super) arguments: Vec<String>,
+    pub(super) arguments: &'static [&'static str],
     /// Whether it has a receiver to send spans to, which is no part of it.
     pub(super) sends: bool,
+}
+
+impl Chain {
+    /// Two services, one process each.
+    pub(super) const fn new(kind: &'static str, arguments: &'static [&'static str]) -> Self {
+        Self {
+            kind,
+            hops: 2,
+            replicas: 1,
+            arguments,
+            sends: false,
+        }
+    }
 }
 
 /// A chain that runs.
@@ -70,7 +83,7 @@ impl Stack {
             if let Some(next) = next.take() {
                 arguments.extend(["--next".to_owned(), next]);
             }
-            arguments.extend_from_slice(&chain.arguments);
+            arguments.extend(chain.arguments.iter().map(|&word| word.to_owned()));
             let processes = if hop == 0 { 1 } else { chain.replicas };
             for _ in 0..processes {
                 let command = command(&tools.contenders, &arguments, receiver.as_ref());

@@ -30,6 +30,32 @@ impl Spread {
     }
 }
 
+/// A column: its name, the digits behind the point, and what it has of a turn.
+pub(super) type Figure<T> = (&'static str, usize, fn(&T) -> f64);
+
+/// The heads of figures, each with its ratio to the base's.
+pub(super) fn heads<T>(first: &'static str, figures: &[Figure<T>]) -> Vec<&'static str> {
+    let named = figures.iter().flat_map(|(name, ..)| [*name, "ratio"]);
+    [first].into_iter().chain(named).collect()
+}
+
+/// A row of these. Ratios are those of each round, in which the machine was the same for all.
+pub(super) fn compared<T>(
+    name: String,
+    figures: &[Figure<T>],
+    turns: &[T],
+    base: &[T],
+) -> Vec<String> {
+    let mut row = vec![name];
+    for (_, digits, of) in figures {
+        row.push(Spread::of(turns.iter().map(of)).shown(*digits));
+        let rounds = turns.iter().zip(base);
+        let ratios = rounds.map(|(own, base)| of(own) / of(base));
+        row.push(format!("{:.2}", Spread::of(ratios).median));
+    }
+    row
+}
+
 /// A Markdown table: names first, then figures to the right.
 pub(super) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|---|", head.join(" | "));

@@ -53,14 +53,8 @@ async fn application(args: &Args, tools: &Tools, seen: &mut Seen) -> anyhow::Res
 /// What our library takes by itself: the same without a database and mails.
 async fn chain(args: &Args, tools: &Tools, seen: &mut Seen) -> anyhow::Result<()> {
     let nats = Nats::start(tools).await?;
-    let chain = Chain {
-        kind: "ours",
-        hops: 2,
-        arguments: ["--ratio", "1", "--spans-dir", "spans", "--access-log"]
-            .map(str::to_owned)
-            .into(),
-        ..Chain::default()
-    };
+    let traced = &["--ratio", "1", "--spans-dir", "spans", "--access-log"];
+    let chain = Chain::new("ours", traced);
     let stack = Stack::start(&chain, tools, &nats.url).await?;
     let names = ["last service", "service in the middle", "gateway"];
     let names = names.map(|name| format!("chain: {name}"));
