@@ -5,6 +5,7 @@
 //! it; between processes a short busy timeout decides, and beyond it the answer is `unavailable`.
 
 mod outbox;
+mod readers;
 mod registrations;
 mod writer;
 
@@ -20,7 +21,6 @@ use std::{
 use anyhow::{Context as _, bail};
 use sqlx::{
     Row, SqlitePool,
-    pool::PoolConnection,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
@@ -31,6 +31,7 @@ use super::{
     store::{NewUser, Settled, Store, Stored, Taken, number},
 };
 use outbox::{Clean, Nothing, Retry, Take};
+use readers::Readers;
 use writer::Writer;
 
 use crate::{
@@ -44,30 +45,29 @@ use crate::{
 
 /// How long SQLite itself waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long a request waits for a connection of the pool.
+/// How long work waits for the connection that writes.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long opening the file may take; a busy disk is no reason not to start.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-const READERS: u32 = 4;
 
 type Connection<'a> = statement::Connection<'a, sqlx::Sqlite>;
 
 /// Reads and writes users; clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) struct Sqlite {
-    readers: SqlitePool,
+    readers: Readers,
     writer: Writer,
     writing: SqlitePool,
     file: Arc<Place>,
     place: statement::Place,
 }
 
-/// Opens a pool. Requests wait a second for a connection; the first connection may take longer.
-async fn connect(size: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+/// Opens the connection that writes. Work waits a second for it; opening it may take longer.
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let until = Instant::now() + OPEN_TIMEOUT;
     loop {
         let pool = SqlitePoolOptions::new()
-            .max_connections(size)
+            .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await;
@@ -110,7 +110,7 @@ impl Sqlite {
         // Switching to WAL and migrating want the file alone; ten replicas may start together, and
         // sqlx has no lock for SQLite.
         let lock = tokio::task::spawn_blocking(move || lock_beside(&file)).await??;
-        let writing = connect(1, options.clone()).await.context(opening)?;
+        let writing = connect(options.clone()).await.context(opening)?;
         let mut migrator = sqlx::migrate!("src/lib/app/database/sqlite/migrations");
         // A newer version may have been here: old and new run side by side in a rolling update.
         migrator.set_ignore_missing(true);
@@ -120,13 +120,12 @@ impl Sqlite {
             .context("the tables can't be brought up to date")?;
         drop(lock);
         let file = Arc::new(Place::of(path).await?);
-        let readers = connect(READERS, options.read_only(true)).await?;
         // Folders above it may be named after somebody.
         let name = file.path.file_name();
         let name = name.map(|name| name.to_string_lossy().into_owned());
         let place = statement::Place::new("sqlite", name);
         Ok(Self {
-            readers,
+            readers: Readers::new(options),
             writer: Writer::start(writing.clone(), place.clone()),
             writing,
             file,
@@ -134,31 +133,36 @@ impl Sqlite {
         })
     }
 
-    async fn reader(&self) -> Result<PoolConnection<sqlx::Sqlite>, sqlx::Error> {
-        let connecting = self.place.connecting();
-        connecting.around(self.readers.acquire(), failed).await
+    /// Reads on a connection that nobody else has meanwhile. One that failed is not kept.
+    async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let lending = self.place.connecting();
+        let mut reader = lending.around(self.readers.lend(), failed).await?;
+        let done = work(&mut Connection::new(&mut reader.connection, &self.place)).await;
+        if done.is_ok() {
+            reader.give_back();
+        }
+        done
     }
 
     async fn row_of(&self, id: i64) -> Result<Option<UserRecord>, sqlx::Error> {
-        let mut reader = self.reader().await?;
-        let row = statement(
+        let select = statement(
             "SELECT id, name, email, last_login, theme, notifications FROM users WHERE id = ?",
-        )
-        .bind(id)
-        .fetch_optional(&mut Connection::new(&mut reader, &self.place))
-        .await?;
-        row.as_ref().map(record).transpose()
+        );
+        let row = self.read(async |reader| select.bind(id).fetch_optional(reader).await);
+        row.await?.as_ref().map(record).transpose()
     }
 
     async fn is_due(&self, kind: Kind) -> Result<bool, sqlx::Error> {
-        let mut reader = self.reader().await?;
-        outbox::is_due(&mut Connection::new(&mut reader, &self.place), kind).await
+        self.read(async |reader| outbox::is_due(reader, kind).await)
+            .await
     }
 
     async fn list(&self, only: Option<Delivery>, at_most: u32) -> Result<Outbox, sqlx::Error> {
-        let mut reader = self.reader().await?;
-        let mut reader = Connection::new(&mut reader, &self.place);
-        outbox::list(&mut reader, only, at_most).await
+        self.read(async |reader| outbox::list(reader, only, at_most).await)
+            .await
     }
 }
 
@@ -217,8 +221,11 @@ impl Store for Sqlite {
             Ok(_) => return Err("the database file was replaced by another".to_owned()),
             Err(_) => return Err("the database file is gone".to_owned()),
         }
-        let read = sqlx::query("SELECT id FROM users LIMIT 1").fetch_optional(&self.readers);
-        match read.await {
+        let look = statement("SELECT id FROM users LIMIT 1");
+        match self
+            .read(async |reader| look.fetch_optional(reader).await)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(status(&Arc::new(error)).message().to_owned()),
         }
