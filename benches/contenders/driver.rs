@@ -38,8 +38,13 @@ enum Part {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// What is measured.
-    #[arg(value_enum, value_name = "PART", default_values = ["chains"])]
+    /// What is measured. Without a word all but the soak.
+    #[arg(
+        value_enum,
+        value_name = "PART",
+        hide_default_value = true,
+        default_values = ["chains", "application", "footprint", "growth"]
+    )]
     parts: Vec<Part>,
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
