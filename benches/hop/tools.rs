@@ -51,13 +51,20 @@ fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
         .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
 }
 
-/// What has compiled this, and for what: `rustc 1.95.0 (59807616e 2026-04-14), x86_64-unknown-linux-gnu`.
+/// What instructions depend on: `rustc 1.95.0 (59807616e 2026-04-14), x86_64-unknown-linux-gnu, glibc 2.36,
+/// valgrind-3.19.0`.
 pub(super) fn toolchain() -> anyhow::Result<String> {
     let told = said(Command::new("rustc").arg("-vV").current_dir(root()));
     let told = told.context("rustc can't be run")?;
     let host = told.lines().find_map(|line| line.strip_prefix("host: "));
     let version = told.lines().next().unwrap_or_default();
-    Ok(format!("{version}, {}", host.unwrap_or_default()))
+    let host = host.unwrap_or_default();
+    // The allocator is the library's.
+    let libc = said(Command::new("getconf").arg("GNU_LIBC_VERSION"));
+    let valgrind = said(Command::new("valgrind").arg("--version"));
+    let others = [libc, valgrind].into_iter().flatten();
+    let others = others.map(|it| format!(", {}", it.trim()));
+    Ok(format!("{version}, {host}{}", others.collect::<String>()))
 }
 
 /// The project's folder.

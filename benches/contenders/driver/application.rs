@@ -1,8 +1,7 @@
 //! The application as it is shipped, beside the same without a database, and beside its stores alone.
 //!
 //! Nobody limits its clients unless `RATE_LIMIT` is set, so a load of one address is served whole. What stores make
-//! durable lies in the folder of temporary files, the bare stores' too: where that is in memory a commit costs nothing,
-//! and `TMPDIR` has to name one on a disk.
+//! durable lies in the folder of temporary files, the bare stores' too.
 
 mod bare;
 mod postgres;
@@ -12,6 +11,8 @@ mod running;
 mod subject;
 
 pub(super) use self::running::{Application, SERVICES};
+
+use anyhow::ensure;
 
 use self::{
     bare::Bare,
@@ -27,6 +28,12 @@ use super::{
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     tools::build()?;
+    let system = tools::file_system();
+    ensure!(
+        system != "tmpfs",
+        "temporary files are in memory, where a commit costs nothing: set TMPDIR to a folder on a disk"
+    );
+    println!("Stores lie on {system}.\n");
     let postgres = match Postgres::start().await? {
         Ok(postgres) => Some(postgres),
         Err(missing) => {
@@ -102,6 +109,9 @@ async fn contenders(
         }
         for bare in Bare::all(server).await? {
             let name = bare.to_string();
+            if !args.wants(&name) {
+                continue;
+            }
             add(&name, Group::Register(store), Subject::Store(bare));
         }
     }

@@ -116,7 +116,7 @@ impl Contender {
             per_second: full.per_second,
             cpu,
             p50: one.p50.as_secs_f64() * 1e6,
-            p99: half.p99.as_secs_f64() * 1e3,
+            p99: half.p99_ms(),
             resident: resident as f64 / 1e6,
         })
     }

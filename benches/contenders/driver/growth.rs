@@ -146,7 +146,7 @@ impl Running {
             per_second: outcome.per_second,
             cpu: work.until_now().as_secs_f64() * 1e6 / outcome.requests,
             p50: outcome.p50.as_secs_f64() * 1e3,
-            p99: outcome.p99.as_secs_f64() * 1e3,
+            p99: outcome.p99_ms(),
         })
     }
 }

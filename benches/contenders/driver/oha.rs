@@ -25,14 +25,25 @@ pub(super) struct Outcome {
     pub(super) per_second: f64,
     pub(super) requests: f64,
     pub(super) p50: Duration,
+    /// The longest there is where the load did not keep its rate.
     pub(super) p99: Duration,
+}
+
+impl Outcome {
+    /// In milliseconds; infinite where the load did not keep its rate.
+    pub(super) fn p99_ms(&self) -> f64 {
+        match self.p99 {
+            Duration::MAX => f64::INFINITY,
+            p99 => p99.as_secs_f64() * 1e3,
+        }
+    }
 }
 
 impl Load {
     /// A load of which each request is to succeed.
     pub(super) async fn run(&self, oha: &Path) -> anyhow::Result<Outcome> {
         let report = self.report(oha, &[]).await?;
-        read(&report).with_context(|| format!("at {}", self.url))
+        read(&report, self.rate).with_context(|| format!("at {}", self.url))
     }
 
     /// What oha says of it, whatever was answered.
@@ -68,8 +79,13 @@ impl Load {
     }
 }
 
-/// A load of which any request failed measures something else.
-fn read(report: &Value) -> anyhow::Result<Outcome> {
+/// Requests that may fail, as a share: a machine that is taken away for a moment costs some their deadline. A load of which
+/// more failed measures something else.
+const MAX_FAILED: f64 = 0.01;
+/// Share of its rate that a load must have come to, or what it was to time was never sent.
+const KEPT_UP: f64 = 0.95;
+
+fn read(report: &Value, rate: Option<u32>) -> anyhow::Result<Outcome> {
     let statuses = report["statusCodeDistribution"].as_object();
     let statuses = statuses.context("oha tells no statuses")?;
     let (mut good, mut bad) = (0.0, 0.0);
@@ -82,17 +98,26 @@ fn read(report: &Value) -> anyhow::Result<Outcome> {
         }
     }
     let errors = &report["errorDistribution"];
-    let failed = errors.as_object().is_some_and(|errors| !errors.is_empty());
+    let broken = errors.as_object().into_iter().flatten();
+    bad += broken.filter_map(|(_, count)| count.as_f64()).sum::<f64>();
     ensure!(
-        bad == 0.0 && !failed && good > 0.0,
+        good > 0.0 && bad <= MAX_FAILED * good,
         "{statuses:?}, {errors}"
     );
+    if bad > 0.0 {
+        eprintln!("{bad} of {} failed: {statuses:?}, {errors}", good + bad);
+    }
     let per_second = report["summary"]["requestsPerSec"].as_f64();
+    let per_second = per_second.context("oha tells no rate")?;
+    let kept_up = rate.is_none_or(|rate| per_second >= KEPT_UP * f64::from(rate));
     Ok(Outcome {
-        per_second: per_second.context("oha tells no rate")?,
+        per_second,
         requests: good,
         p50: percentile(report, "p50")?,
-        p99: percentile(report, "p99")?,
+        p99: match kept_up {
+            true => percentile(report, "p99")?,
+            false => Duration::MAX,
+        },
     })
 }
 

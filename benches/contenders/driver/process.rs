@@ -21,8 +21,8 @@ const LEAVE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    /// Kept open, or its next line would end it.
-    lines: Lines<BufReader<ChildStdout>>,
+    /// Until it has said what was waited for.
+    lines: Option<Lines<BufReader<ChildStdout>>>,
     /// What it says on standard error, as all in its folder.
     log: PathBuf,
 }
@@ -55,13 +55,19 @@ impl Process {
             })?;
         let stdout = child.stdout.take().context("its output is a pipe")?;
         let lines = BufReader::new(stdout).lines();
-        Ok(Self { child, lines, log })
+        Ok(Self {
+            child,
+            lines: Some(lines),
+            log,
+        })
     }
 
-    /// Waits for a line in which something is found.
+    /// Waits for a line in which something is found. What it says after that is read and thrown away: a full pipe would
+    /// hold it up.
     pub(super) async fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
+        let mut lines = self.lines.take().context("it is listened to once")?;
         let looking = async {
-            while let Some(line) = self.lines.next_line().await? {
+            while let Some(line) = lines.next_line().await? {
                 if let Some(found) = find(&line) {
                     return Ok(found);
                 }
@@ -69,16 +75,30 @@ impl Process {
             let said = self.log();
             bail!("a process ended before it was ready; its log: {said}");
         };
-        timeout(START, looking)
-            .await
-            .context("a process did not get ready in time")?
+        let found = timeout(START, looking).await;
+        let found = found.with_context(|| {
+            format!(
+                "a process did not get ready in time; its log: {}",
+                self.log()
+            )
+        })??;
+        // It ends with the process.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(found)
     }
 
     /// Ends it as its supervisor would. Tells whether it left by itself, and well.
     pub(super) async fn leave(mut self) -> bool {
         drop(self.child.stdin.take());
         let left = timeout(LEAVE, self.child.wait()).await;
-        matches!(left, Ok(Ok(status)) if status.success())
+        let left = matches!(left, Ok(Ok(status)) if status.success());
+        if !left {
+            eprintln!(
+                "a process did not leave, or not well, so what it lost is unknown: {}",
+                self.log.display()
+            );
+        }
+        left
     }
 
     /// What it and all others in its folder said on standard error.
@@ -106,26 +126,42 @@ impl Process {
     }
 }
 
-/// The time that processes have computed so far.
+/// The time that processes have computed so far, with their children and with threads and children that have ended.
 pub(super) fn cpu(pids: &[u32]) -> Duration {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 
 fn cpu_of(pid: u32) -> Duration {
-    // The scheduler's own account, in nanoseconds: of every thread, for the file of the process has its first one's.
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let threads = threads.into_iter().flatten().flatten();
-    let nanos = threads.filter_map(|thread| {
-        let account = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        account.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    children.map(cpu_of).sum::<Duration>() + own_cpu(pid).unwrap_or_default()
+}
+
+/// `utime`, `stime`, and the same of children that have ended: proc_pid_stat(5).
+fn own_cpu(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything.
+    let (_, numbers) = stat.rsplit_once(')')?;
+    let times = numbers.split_whitespace().skip(11).take(4);
+    let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Some(Duration::from_secs_f64(seconds))
 }
 
 /// What a process has in memory, in bytes.
 pub(super) fn resident(pid: u32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+/// The most that it has had.
+pub(super) fn peak(pid: u32) -> u64 {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kilobytes.unwrap_or_default() * 1024
 }

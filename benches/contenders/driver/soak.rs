@@ -49,13 +49,14 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
         minutes = each_minute(&loads, args.minutes, tools) => minutes?,
         ended = watch.tend(&mut stack) => match ended? {},
     };
-    stack.leave().await;
+    let losses = stack.leave().await;
     let whole = MINUTE * args.minutes;
     // As long as buffers and pools take to have met all that comes: five minutes of thirty. In a much shorter soak a step
     // of half a megabyte, which is taken once, looks like growth.
     let warm = whole / 6;
     println!("{}", watch.shown(warm));
     println!("{}", answers::shown(&minutes));
+    losses.say("the chain");
     let verdicts = targets::judge(&watch, warm, &minutes);
     for verdict in &verdicts {
         println!("- {verdict}");

@@ -105,6 +105,17 @@ pub(super) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
+/// Returns the kind of file system that temporary files are on, as far as it is known.
+pub(super) fn file_system() -> String {
+    let stat = Command::new("stat")
+        .args(["--file-system", "--format", "%T"])
+        .arg(env::temp_dir())
+        .output();
+    let said = stat.map(|stat| String::from_utf8_lossy(&stat.stdout).trim().to_owned());
+    let known = said.ok().filter(|said| !said.is_empty());
+    known.unwrap_or_else(|| "a file system of unknown kind".to_owned())
+}
+
 /// Describes where this was measured.
 pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

@@ -60,17 +60,19 @@ impl Entry {
         self.reader.take()
     }
 
-    /// Takes the next sign; `None` when none can come.
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Sign>> {
+    /// Takes the next sign; `None` when none can come. Returns whom nobody needs to wake any more, too: dropping him may
+    /// do anything, and must not under the lock.
+    fn poll(&mut self, context: &Context<'_>) -> (Poll<Option<Sign>>, Option<Waker>) {
         match self.signs.pop_front() {
             None if !self.is_closed => {}
-            sign => return Poll::Ready(sign),
+            sign => return (Poll::Ready(sign), None),
         }
-        match &mut self.reader {
-            Some(reader) => reader.clone_from(context.waker()),
-            None => self.reader = Some(context.waker().clone()),
-        }
-        Poll::Pending
+        let is_known = (self.reader.as_ref()).is_some_and(|it| it.will_wake(context.waker()));
+        let replaced = match is_known {
+            true => None,
+            false => self.reader.replace(context.waker().clone()),
+        };
+        (Poll::Pending, replaced)
     }
 }
 
@@ -258,9 +260,15 @@ impl Waiter<'_> {
 
     /// Waits for the next sign; `None` means that the connection is lost.
     pub(super) async fn sign(&mut self) -> Option<Sign> {
-        poll_fn(|context| match self.inbox.waiting().get_mut(&self.token) {
-            Some(entry) => entry.poll(context),
-            None => Poll::Ready(None),
+        poll_fn(|context| {
+            let mut waiting = self.inbox.waiting();
+            let (polled, replaced) = match waiting.get_mut(&self.token) {
+                Some(entry) => entry.poll(context),
+                None => (Poll::Ready(None), None),
+            };
+            drop(waiting);
+            drop(replaced);
+            polled
         })
         .await
     }
@@ -276,7 +284,9 @@ impl Waiter<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.inbox.waiting().remove(&self.token);
+        let entry = self.inbox.waiting().remove(&self.token);
+        // Without the lock: whom it would have woken is somebody else's.
+        drop(entry);
     }
 }
 
@@ -285,6 +295,8 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use std::{pin::pin, sync::Arc, task::Wake};
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -384,6 +396,58 @@ mod tests {
         assert!(matches!(call.sign().await, Some(Sign::Forbidden)));
         inbox.abandon();
         assert!(other.next().await.is_none());
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Woken {
+        fn poll(self: &Arc<Self>, waiter: &mut Waiter<'_>) -> bool {
+            let waker = Arc::clone(self).into();
+            let sign = pin!(waiter.sign());
+            sign.poll(&mut Context::from_waker(&waker)).is_ready()
+        }
+
+        fn times(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_whatever_ends_the_wait() {
+        let inbox = inbox();
+        let subject = || Sent::To(Subject::from_static("svc.callee.get"));
+        let ends: [fn(&Inbox, &str); 3] = [
+            |inbox, reply| inbox.deliver(message(reply)),
+            |inbox, _| assert!(inbox.forbid("svc.callee.get")),
+            |inbox, _| inbox.abandon(),
+        ];
+        for end in ends {
+            let mut call = inbox.wait("callee", subject(), 4);
+            let (before, now) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+            // The future may move from one task to another.
+            assert!(!before.poll(&mut call) && !now.poll(&mut call) && !now.poll(&mut call));
+            end(&inbox, &call.subject());
+            assert_eq!((0, 1), (before.times(), now.times()));
+            assert!(now.poll(&mut call));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_connection_was_lost_is_read() {
+        let inbox = inbox();
+        let mut call = inbox.wait("callee", Sent::Other, 4);
+        inbox.deliver(message(&call.subject()));
+        inbox.abandon();
+        assert!(call.next().await.is_some());
+        assert!(call.next().await.is_none());
     }
 
     #[tokio::test]

@@ -107,7 +107,7 @@ impl RequestHead {
 
 /// Reads `<milliseconds>`, and after `;sent=` when that was true. Other parameters are of later versions.
 fn timeout(value: &str) -> (Option<Duration>, Option<u64>) {
-    let mut parts = value.split(';');
+    let mut parts = value.split(';').map(str::trim);
     let timeout = parts.next().and_then(|number| number.parse().ok());
     let sent = parts.find_map(|part| part.strip_prefix("sent="));
     let sent = sent.and_then(|number| number.parse().ok());

@@ -58,6 +58,7 @@ fn malformed_request_headers_count_as_absent() {
     for (value, timeout, sent) in [
         ("5", Some(5), None),
         ("5;sent=soon", Some(5), None),
+        ("5 ; sent=7 ", Some(5), Some(7)),
         ("5;later=1;sent=7", Some(5), Some(7)),
         ("-5;sent=7", None, None),
         (";sent=7", None, None),

@@ -284,8 +284,7 @@ impl Core {
 
     /// Returns how late a request is beyond what its relative deadline knows.
     fn lateness(&self, head: &RequestHead, reply: Option<&Subject>) -> Duration {
-        // `_INBOX.<caller>.<callee>.<instance>.<token>`
-        let sender = reply.and_then(|reply| reply.rsplit('.').nth(1));
+        let sender = reply.and_then(|reply| sender(reply));
         let sent = head.sent_unix_ms.and_then(|sent| i64::try_from(sent).ok());
         let (Some(sender), Some(sent)) = (sender, sent) else {
             return Duration::ZERO;
@@ -346,6 +345,13 @@ impl Core {
         }
         (result, told)
     }
+}
+
+/// Returns the instance of `_INBOX.<caller>.<callee>.<instance>.<token>`; another inbox names nobody.
+fn sender(reply: &str) -> Option<&str> {
+    let mut tokens = reply.rsplit('.');
+    let (_token, instance) = (tokens.next()?, tokens.next()?);
+    (tokens.count() == 3).then_some(instance)
 }
 
 /// Logs a failure's cause, in the process that had it. A status that came from a call has none: it

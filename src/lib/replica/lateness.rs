@@ -1,8 +1,7 @@
 //! How late a request is, on clocks that nobody has set together.
 //!
-//! The relative deadline can't tell how long a request lay in a frozen server or a full buffer. Absolute
-//! minus relative is the moment of sending on the sender's clock; the smallest difference to ours that was
-//! seen of a sender is taken for that of the clocks, and what exceeds it is lateness. One request that claims
+//! The time that is left, as a request says it, can't tell how long it lay in a frozen server or a full buffer. So it says
+//! when it was sent, on the sender's clock; the smallest difference to ours that was seen of a sender is taken for that of the clocks, and what exceeds it is lateness. One request that claims
 //! another clock is served and believed no further: whoever may send at all could claim it in another's name.
 
 use std::{

@@ -11,13 +11,19 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread,
+    thread::{self, Thread},
     time::Duration,
 };
 
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::names;
+
 /// Lines that may wait for a slow reader.
 const QUEUE: usize = 4096;
-/// How long a line waits for others: each that is written by itself costs whoever logs it a wake-up, and a write.
+/// How long a line that is in no hurry waits for others: each that is written by itself costs whoever logs it a wake-up,
+/// and a write.
 const COMPANY: Duration = Duration::from_millis(5);
 /// Lines that are written together, at most.
 const TOGETHER: usize = 512;
@@ -60,6 +66,7 @@ impl Commands {
 #[derive(Debug, Clone)]
 pub(crate) struct Lines {
     queue: SyncSender<Command>,
+    owner: Thread,
     dropped: Arc<AtomicU64>,
 }
 
@@ -82,17 +89,23 @@ impl Lines {
             queue,
             dropped: Arc::clone(&dropped),
         };
-        thread::Builder::new()
+        let owner = thread::Builder::new()
             .name("nats-serve-lines".to_owned())
             .spawn(move || owner(&commands))?;
         Ok(Self {
             queue: sender,
+            owner: owner.thread().clone(),
             dropped,
         })
     }
 
-    /// Queues a line, its newline included.
+    /// Queues a line, its newline included, to be written at once.
     pub(crate) fn send(&self, line: Vec<u8>) {
+        self.queue(line);
+        self.owner.unpark();
+    }
+
+    fn queue(&self, line: Vec<u8>) {
         if self.queue.try_send(Command::Write(line)).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -102,6 +115,7 @@ impl Lines {
     pub(crate) fn flush(&self) {
         let (done, wait) = sync_channel(1);
         if self.queue.try_send(Command::Flush(done)).is_ok() {
+            self.owner.unpark();
             let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
@@ -110,47 +124,67 @@ impl Lines {
 /// A reader that has gone is no reason to stop: its lines are lost, and nothing else.
 fn write(mut output: impl Write, commands: &Commands, note: impl Fn(u64) -> String) {
     let mut text = Vec::new();
+    let mut waits = Vec::new();
+    let mut is_in_a_burst = false;
     while let Ok(command) = commands.queue.recv() {
-        if matches!(command, Command::Write(_)) {
-            thread::sleep(COMPANY);
+        if !is_in_a_burst {
+            // Whoever is in a hurry ends this.
+            thread::park_timeout(COMPANY);
         }
+        let mut lines = 0;
         for command in iter::once(command).chain(commands.queue.try_iter().take(TOGETHER)) {
             match command {
                 Command::Write(line) => text.extend_from_slice(&line),
-                Command::Flush(done) => {
-                    let _ = output.write_all(&text);
-                    text.clear();
-                    let _ = done.send(());
-                }
+                Command::Flush(done) => waits.push(done),
             }
+            lines += 1;
         }
+        is_in_a_burst = lines > TOGETHER;
         let missing = commands.dropped();
         if missing > 0 {
             let _ = writeln!(text, "{}", note(missing));
         }
         let _ = output.write_all(&text);
-        text.clear();
         let _ = output.flush();
+        text.clear();
+        for done in waits.drain(..) {
+            let _ = done.send(());
+        }
     }
 }
 
 /// Collects what a formatter writes in pieces, and queues it as one line when it is dropped.
 #[derive(Debug)]
-pub(super) struct Line {
-    lines: Lines,
+pub(crate) struct Line<'a> {
+    lines: &'a Lines,
     text: Vec<u8>,
+    may_wait: bool,
 }
 
 impl Lines {
-    pub(super) fn line(&self) -> Line {
+    fn line(&self, may_wait: bool) -> Line<'_> {
         Line {
-            lines: self.clone(),
+            lines: self,
             text: Vec::new(),
+            may_wait,
         }
     }
 }
 
-impl Write for Line {
+/// The line of each request may wait for company: there are many, and nobody waits for one.
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        self.line(false)
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        self.line(metadata.target() == names::ACCESS_LOG)
+    }
+}
+
+impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -161,9 +195,13 @@ impl Write for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for Line<'_> {
     fn drop(&mut self) {
-        self.lines.send(std::mem::take(&mut self.text));
+        let text = std::mem::take(&mut self.text);
+        match self.may_wait {
+            true => self.lines.queue(text),
+            false => self.lines.send(text),
+        }
     }
 }
 

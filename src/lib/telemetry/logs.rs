@@ -37,7 +37,7 @@ where
     tracing_subscriber::fmt::layer()
         .event_format(format)
         .log_internal_errors(false)
-        .with_writer(move || output.line())
+        .with_writer(output)
 }
 
 /// Words the line that says how many lines nobody read, in the format of all lines.
@@ -127,29 +127,31 @@ impl Format {
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let metadata = event.metadata();
-        let mut object = Object(Vec::with_capacity(512));
-        let ours: [Option<&str>; OURS.len()] = [
-            Some(&timestamp),
-            Some(metadata.level().as_str()),
-            Some(metadata.target()),
-            Some(self.service),
-            Some(&self.instance),
-            ids.trace_id.as_deref(),
-            ids.span_id.as_deref(),
-            ids.request_id.as_deref(),
-        ];
-        for (name, value) in OURS.iter().zip(ours) {
+        let mut object = Object {
+            text: Vec::with_capacity(512),
+            ours: [
+                Some(&timestamp),
+                Some(metadata.level().as_str()),
+                Some(metadata.target()),
+                Some(self.service),
+                Some(&self.instance),
+                ids.trace_id.as_deref(),
+                ids.span_id.as_deref(),
+                ids.request_id.as_deref(),
+            ],
+        };
+        for (name, value) in OURS.iter().zip(object.ours) {
             if let Some(value) = value {
                 object.insert(name, value);
             }
         }
         event.record(&mut object);
-        object.0.extend_from_slice(b"}\n");
-        Ok(object.0)
+        object.text.extend_from_slice(b"}\n");
+        Ok(object.text)
     }
 }
 
-/// What each line has, as far as it is known. No field of an event takes their place.
+/// What each line has, as far as it is known. No field of an event takes the place of what is.
 const OURS: [&str; 8] = [
     "timestamp",
     "level",
@@ -162,19 +164,24 @@ const OURS: [&str; 8] = [
 ];
 
 /// An object without its end.
-struct Object(Vec<u8>);
+struct Object<'a> {
+    text: Vec<u8>,
+    ours: [Option<&'a str>; OURS.len()],
+}
 
-impl Object {
+impl Object<'_> {
     fn insert(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
-        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        let text = &mut self.text;
+        text.push(if text.is_empty() { b'{' } else { b',' });
         // Neither memory nor what is recorded refuses.
-        let _ = serde_json::to_writer(&mut self.0, name);
-        self.0.push(b':');
-        let _ = serde_json::to_writer(&mut self.0, value);
+        let _ = serde_json::to_writer(&mut *text, name);
+        text.push(b':');
+        let _ = serde_json::to_writer(text, value);
     }
 
     fn record(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        if !OURS.contains(&field.name()) {
+        let mut ours = OURS.iter().zip(self.ours);
+        if !ours.any(|(name, value)| *name == field.name() && value.is_some()) {
             self.insert(field.name(), value);
         }
     }
@@ -189,7 +196,7 @@ impl Serialize for Debugged<'_> {
     }
 }
 
-impl Visit for Object {
+impl Visit for Object<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record(field, value);
     }

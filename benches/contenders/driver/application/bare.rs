@@ -82,8 +82,8 @@ impl Bare {
 impl fmt::Display for Bare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(_, 1) => write!(f, "SQLite alone, one a commit"),
-            Self::Sqlite(_, n) => write!(f, "SQLite alone, {n} a commit"),
+            Self::Sqlite(_, 1) => write!(f, "SQLite alone, each piece of work a commit"),
+            Self::Sqlite(_, n) => write!(f, "SQLite alone, {n} registrations a commit"),
             Self::Postgres(stores) if stores.len() == 1 => {
                 write!(f, "PostgreSQL alone, 1 connection")
             }

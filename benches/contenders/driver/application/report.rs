@@ -5,7 +5,7 @@ use crate::driver::table::{Spread, markdown};
 
 /// What reading is compared with.
 pub(super) const RAW: &str = "async-nats alone";
-pub(super) const MEMORY: &str = "ours, in memory, traced to files";
+pub(super) const MEMORY: &str = "ours, in memory, traced to files, access log";
 
 pub(super) fn shown(contenders: &[Contender]) -> String {
     format!("{}\n{}", reading(contenders), registering(contenders))
@@ -49,10 +49,10 @@ fn registering(contenders: &[Contender]) -> String {
     let head = [
         "registering",
         "registrations/s",
-        "of the store, one a commit",
-        "of the store, many a commit",
+        "of the store, one by one",
+        "of the store, many at once",
         "CPU µs a request",
-        "p50 ms, 1 connection",
+        "p50 ms, 1 connection; a store's own commits",
         "p99 ms at half its load",
         "sent again a turn",
     ];

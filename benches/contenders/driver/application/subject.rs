@@ -1,7 +1,5 @@
 //! Who has turns, and what comes of one.
 
-use std::fs;
-
 use super::{Application, bare::Bare, registering};
 use crate::driver::{
     Args,
@@ -72,7 +70,7 @@ impl Contender {
             per_second: full.per_second,
             cpu: Some(cpu),
             p50: one.p50.as_secs_f64() * 1e6,
-            p99: Some(half.p99.as_secs_f64() * 1e3),
+            p99: Some(half.p99_ms()),
             repeated: registering::repeated() as f64,
         })
     }
@@ -124,18 +122,9 @@ impl Subject {
             }
             Self::Application(application, server) => {
                 let all = application.named().map(|(_, pid)| pid);
-                all.chain(server.iter().flat_map(|&pid| with_children(pid)))
-                    .collect()
+                all.chain(*server).collect()
             }
             Self::Store(_) => Vec::new(),
         }
     }
-}
-
-/// PostgreSQL has a process for each connection.
-fn with_children(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-    [pid].into_iter().chain(children).collect()
 }

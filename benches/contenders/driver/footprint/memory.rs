@@ -9,7 +9,7 @@ use crate::driver::{
     application::{Application, registering},
     compare::CONNECTIONS,
     oha::Load,
-    process::resident,
+    process::{peak, resident},
     stack::{Chain, Nats, Stack},
     table::{Spread, markdown},
     tools::Tools,
@@ -24,6 +24,7 @@ struct Seen {
     names: Vec<String>,
     idle: BTreeMap<String, Vec<f64>>,
     loaded: BTreeMap<String, Vec<f64>>,
+    most: BTreeMap<String, Vec<f64>>,
 }
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
@@ -85,24 +86,30 @@ impl Seen {
             if !self.names.contains(name) {
                 self.names.push(name.clone());
             }
-            let figures = match after_load {
-                false => &mut self.idle,
-                true => &mut self.loaded,
+            let note = |figures: &mut BTreeMap<String, Vec<f64>>, bytes: u64| {
+                let megabytes = bytes as f64 / 1e6;
+                figures.entry(name.clone()).or_default().push(megabytes);
             };
-            let megabytes = resident(*pid) as f64 / 1e6;
-            figures.entry(name.clone()).or_default().push(megabytes);
+            match after_load {
+                false => note(&mut self.idle, resident(*pid)),
+                true => {
+                    note(&mut self.loaded, resident(*pid));
+                    note(&mut self.most, peak(*pid));
+                }
+            }
         }
     }
 
     fn shown(&self) -> String {
-        let head = ["process", "MB idle", "MB after the full load"];
+        let head = ["process", "MB idle", "MB after the full load", "MB at most"];
         let spread = |of: &BTreeMap<String, Vec<f64>>, name: &String| {
             let figures = of.get(name).cloned().unwrap_or_default();
             Spread::of(figures).shown(1)
         };
         let row = |name: &String| {
-            let (idle, loaded) = (spread(&self.idle, name), spread(&self.loaded, name));
-            vec![name.clone(), idle, loaded]
+            let figures = [&self.idle, &self.loaded, &self.most];
+            let figures = figures.map(|of| spread(of, name));
+            [name.clone()].into_iter().chain(figures).collect()
         };
         let rows: Vec<_> = self.names.iter().map(row).collect();
         markdown(&head, &rows)

@@ -20,7 +20,7 @@ type Answers = BTreeMap<String, u64>;
 pub(super) struct Minute {
     per_second: f64,
     p50: Duration,
-    p99: Duration,
+    pub(super) p99: Duration,
     usual: Answers,
     /// To requests whose callers wait in vain.
     late: Answers,

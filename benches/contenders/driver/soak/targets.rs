@@ -6,9 +6,12 @@ use super::{
     answers::{Minute, unexpected},
     watch::{Sample, Watch, Watched},
 };
+use crate::driver::table::Spread;
 
 /// Megabytes in ten minutes.
 const MAX_GROWTH: f64 = 1.0;
+/// How many times the first third's p99 the last one's may be: minutes of a shared machine differ by more.
+const MAX_DRIFT: f64 = 1.5;
 /// Descriptors that come and go: a span file with its index, where one follows the other.
 const SPARE: usize = 2;
 
@@ -30,7 +33,9 @@ impl fmt::Display for Verdict {
 
 pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute]) -> Vec<Verdict> {
     let failed = unexpected(minutes);
+    let warm_minutes = (warm.as_secs() / 60) as usize;
     vec![
+        drift(minutes.get(warm_minutes..).unwrap_or_default()),
         memory(watch, warm),
         stays(
             watch,
@@ -58,6 +63,24 @@ pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute]) -> Vec<Ve
             found: format!("{} restarts, {} failed", watch.restarts, watch.unclean),
         },
     ]
+}
+
+/// The first and the last third are compared by their middle: single minutes are the machine's.
+fn drift(minutes: &[Minute]) -> Verdict {
+    let third = minutes.len().div_ceil(3);
+    let middle = |some: &[Minute]| {
+        let all = some.iter().map(|minute| minute.p99.as_secs_f64() * 1e3);
+        Spread::of(all).median
+    };
+    let first = middle(&minutes[..third]);
+    let last = middle(&minutes[minutes.len() - third..]);
+    Verdict {
+        met: last <= MAX_DRIFT * first,
+        target: "p99 does not drift",
+        found: format!(
+            "{first:.1} ms in the first third once it is warm, {last:.1} ms in the last"
+        ),
+    }
 }
 
 /// Those of ours that live on; the memory of nats-server is shown, and is not ours to judge.

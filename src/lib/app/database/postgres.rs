@@ -62,8 +62,6 @@ const AWAY: Duration = Duration::from_millis(500);
 /// transaction is about to store is waited for a second.
 const SERVER_TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '1s';
     SET idle_in_transaction_session_timeout = '30s'";
-/// A connection that nobody had for longer is asked whether it lives.
-const TRUSTED: Duration = Duration::from_secs(1);
 /// Pauses between two looks at a server that is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -121,16 +119,6 @@ impl Postgres {
                 Box::pin(async {
                     connection.execute(SERVER_TIMEOUTS).await?;
                     Ok(())
-                })
-            })
-            // One that was used a moment ago lives, as far as anybody can know: asking takes as long as a statement.
-            .test_before_acquire(false)
-            .before_acquire(|connection, its| {
-                Box::pin(async move {
-                    if its.idle_for > TRUSTED {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
                 })
             })
             .after_release(|connection, _| {

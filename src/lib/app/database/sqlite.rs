@@ -133,16 +133,16 @@ impl Sqlite {
         })
     }
 
-    /// Reads on a connection that nobody else has meanwhile. One that failed is not kept.
+    /// Reads on a connection that nobody else has meanwhile.
     async fn read<T>(
         &self,
         work: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let lending = self.place.connecting();
         let mut reader = lending.around(self.readers.lend(), failed).await?;
-        let done = work(&mut Connection::new(&mut reader.connection, &self.place)).await;
+        let done = work(&mut Connection::new(&mut reader, &self.place)).await;
         if done.is_ok() {
-            reader.give_back();
+            reader.answered();
         }
         done
     }

@@ -1,22 +1,25 @@
 //! Connections that read, each lent to one request at a time.
 //!
 //! A pool of sqlx asks a connection whether it lives before it lends it and when it is back. Each such question goes to
-//! the connection's thread and comes back, as the statement itself does, so reading a user took three such ways.
+//! the connection's thread and comes back, as the statement itself does, so reading a user took three such ways. Here
+//! only one is asked whose request gave up, or failed.
 
 use std::{
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-/// Connections at most.
-const READERS: usize = 4;
-/// How long a request waits for one.
+/// Connections at most, with those that are opened, or finish, what nobody waits for any more.
+const READERS: u32 = 4;
+/// How long a request waits for one, and the end for those that are lent.
 const LEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Opens connections as they are needed, and keeps them; clones share them.
@@ -26,36 +29,50 @@ pub(super) struct Readers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: SqliteConnectOptions,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     free: Mutex<Vec<SqliteConnection>>,
 }
 
-/// A connection that one request has for itself. Dropping it closes it: something may be on its way there.
+/// A connection that one request has for itself.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
-    pub(super) connection: SqliteConnection,
-    readers: &'a Shared,
-    _place: SemaphorePermit<'a>,
+pub(super) struct Reader {
+    /// There until this is dropped.
+    lent: Option<Lent>,
+    is_asked: bool,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Lent {
+    connection: SqliteConnection,
+    place: OwnedSemaphorePermit,
 }
 
 impl Readers {
     pub(super) fn new(options: SqliteConnectOptions) -> Self {
         Self(Arc::new(Shared {
             options: options.read_only(true),
-            places: Semaphore::new(READERS),
+            places: Arc::new(Semaphore::new(READERS as usize)),
             free: Mutex::default(),
         }))
     }
 
     /// Waits for a connection that is free, or opens one.
-    pub(super) async fn lend(&self) -> Result<Reader<'_>, sqlx::Error> {
-        let lending = timeout(LEND_TIMEOUT, self.0.lend()).await;
-        lending.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    pub(super) async fn lend(&self) -> Result<Reader, sqlx::Error> {
+        let lent = timeout(LEND_TIMEOUT, self.0.lend()).await;
+        Ok(Reader {
+            lent: Some(lent.unwrap_or(Err(sqlx::Error::PoolTimedOut))?),
+            is_asked: true,
+            shared: Arc::clone(&self.0),
+        })
     }
 
-    /// Lends no more, and closes what is free.
+    /// Lends no more, waits for what is lent, and closes all.
     pub(super) async fn close(&self) {
-        self.0.places.close();
+        let Shared { places, .. } = &*self.0;
+        let back = timeout(LEND_TIMEOUT, places.acquire_many(READERS)).await;
+        places.close();
+        drop(back);
         let free = std::mem::take(&mut *self.0.free());
         for connection in free {
             // It has only read.
@@ -65,19 +82,29 @@ impl Readers {
 }
 
 impl Shared {
-    async fn lend(&self) -> Result<Reader<'_>, sqlx::Error> {
-        let place = self.places.acquire().await;
+    async fn lend(&self) -> Result<Lent, sqlx::Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
-        let free = self.free().pop();
-        let connection = match free {
-            Some(connection) => connection,
-            None => SqliteConnection::connect_with(&self.options).await?,
-        };
-        Ok(Reader {
-            connection,
-            readers: self,
-            _place: place,
-        })
+        if let Some(connection) = self.free().pop() {
+            return Ok(Lent { connection, place });
+        }
+        // In a task of its own, which whoever gives up does not end: the thread that opens the file would go on without
+        // a place, and the next request begin another.
+        let options = self.options.clone();
+        let opening = tokio::spawn(async move {
+            let connection = SqliteConnection::connect_with(&options).await?;
+            Ok(Lent { connection, place })
+        });
+        opening.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+    }
+
+    /// Keeps a connection for the next request.
+    fn keep(&self, lent: Lent) {
+        let Lent { connection, place } = lent;
+        if !self.places.is_closed() {
+            self.free().push(connection);
+        }
+        drop(place);
     }
 
     /// Nothing panics while the lock is held, so a poisoned one is as good as new.
@@ -86,9 +113,45 @@ impl Shared {
     }
 }
 
-impl Reader<'_> {
-    /// Keeps it for the next request: all that was asked is answered.
-    pub(super) fn give_back(self) {
-        self.readers.free().push(self.connection);
+impl Reader {
+    /// Notes that nothing is on its way any more, so that another request may have it.
+    pub(super) fn answered(&mut self) {
+        self.is_asked = false;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(mut lent) = self.lent.take() else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        match Handle::try_current() {
+            _ if !self.is_asked => shared.keep(lent),
+            // Its thread still does what it was asked, and has its place for so long: on a disk that is stuck there would
+            // be more and more of them. The task ends with the thread's answer.
+            Ok(runtime) => drop(runtime.spawn(async move {
+                if lent.connection.ping().await.is_ok() {
+                    shared.keep(lent);
+                }
+            })),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Deref for Reader {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        let lent = self.lent.as_ref();
+        &lent.expect("it is there until this is dropped").connection
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        let lent = self.lent.as_mut();
+        &mut lent.expect("it is there until this is dropped").connection
     }
 }
