@@ -35,7 +35,8 @@ impl Tools {
 /// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
 fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
-        return Ok(named.to_owned());
+        // It is run in other folders.
+        return Ok(std::path::absolute(named)?);
     }
     if said(Command::new("nats-server").arg("--version")).is_some() {
         return Ok("nats-server".into());

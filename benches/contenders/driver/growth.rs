@@ -91,7 +91,18 @@ async fn measure(dimension: &Dimension, args: &Args, tools: &Tools) -> anyhow::R
         }
     }
     // All at once: one after the other they would take longer than the loads.
-    futures_util::future::join_all(running.into_iter().map(|it| it.stack.leave())).await;
+    let leaving = running.into_iter().map(async |it| {
+        let Running {
+            name,
+            stack,
+            nats: _nats,
+            ..
+        } = it;
+        (name, stack.leave().await)
+    });
+    for (name, losses) in futures_util::future::join_all(leaving).await {
+        losses.say(name);
+    }
     Ok(shown(dimension, &cells))
 }
 

@@ -43,7 +43,7 @@ impl Load {
     /// A load of which each request is to succeed.
     pub(super) async fn run(&self, oha: &Path) -> anyhow::Result<Outcome> {
         let report = self.report(oha, &[]).await?;
-        read(&report, self.rate).with_context(|| format!("at {}", self.url))
+        read(&report, self).with_context(|| format!("at {}", self.url))
     }
 
     /// What oha says of it, whatever was answered.
@@ -79,13 +79,18 @@ impl Load {
     }
 }
 
-/// Requests that may fail, as a share: a machine that is taken away for a moment costs some their deadline. A load of which
-/// more failed measures something else.
+/// Requests that may fail, as a share, or one on each connection: a machine that is taken away for a moment costs those
+/// their deadline. A load of which more failed measures something else.
 const MAX_FAILED: f64 = 0.01;
 /// Share of its rate that a load must have come to, or what it was to time was never sent.
 const KEPT_UP: f64 = 0.95;
 
-fn read(report: &Value, rate: Option<u32>) -> anyhow::Result<Outcome> {
+/// Tells whether a load has come to its rate, if it had one.
+pub(super) fn keeps_up(per_second: f64, rate: Option<u32>) -> bool {
+    rate.is_none_or(|rate| per_second >= KEPT_UP * f64::from(rate))
+}
+
+fn read(report: &Value, load: &Load) -> anyhow::Result<Outcome> {
     let statuses = report["statusCodeDistribution"].as_object();
     let statuses = statuses.context("oha tells no statuses")?;
     let (mut good, mut bad) = (0.0, 0.0);
@@ -101,7 +106,7 @@ fn read(report: &Value, rate: Option<u32>) -> anyhow::Result<Outcome> {
     let broken = errors.as_object().into_iter().flatten();
     bad += broken.filter_map(|(_, count)| count.as_f64()).sum::<f64>();
     ensure!(
-        good > 0.0 && bad <= MAX_FAILED * good,
+        good > 0.0 && bad <= (MAX_FAILED * good).max(f64::from(load.connections)),
         "{statuses:?}, {errors}"
     );
     if bad > 0.0 {
@@ -109,7 +114,7 @@ fn read(report: &Value, rate: Option<u32>) -> anyhow::Result<Outcome> {
     }
     let per_second = report["summary"]["requestsPerSec"].as_f64();
     let per_second = per_second.context("oha tells no rate")?;
-    let kept_up = rate.is_none_or(|rate| per_second >= KEPT_UP * f64::from(rate));
+    let kept_up = keeps_up(per_second, load.rate);
     Ok(Outcome {
         per_second,
         requests: good,

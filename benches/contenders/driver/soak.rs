@@ -57,7 +57,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     println!("{}", watch.shown(warm));
     println!("{}", answers::shown(&minutes));
     losses.say("the chain");
-    let verdicts = targets::judge(&watch, warm, &minutes);
+    let verdicts = targets::judge(&watch, warm, &minutes, loads[0].rate.unwrap_or_default());
     for verdict in &verdicts {
         println!("- {verdict}");
     }

@@ -215,7 +215,8 @@ impl Nats {
 }
 
 async fn url_in(ports: &Path) -> anyhow::Result<String> {
-    for _ in 0..200 {
+    // Twenty seconds, as all have for their start.
+    for _ in 0..800 {
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         let files = std::fs::read_dir(ports)?.flatten();
         let mut said = files.filter(|file| file.path().extension().is_some_and(|it| it == "ports"));
@@ -229,7 +230,8 @@ async fn url_in(ports: &Path) -> anyhow::Result<String> {
             return Ok(url);
         }
     }
-    anyhow::bail!("nats-server did not say its port")
+    let log = std::fs::read_to_string(ports.join("log")).unwrap_or_default();
+    anyhow::bail!("nats-server did not say its port; its log: {log}")
 }
 
 /// What processes computed between two moments.

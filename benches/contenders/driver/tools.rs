@@ -62,7 +62,8 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
 /// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
 fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
-        return Ok(named.to_owned());
+        // It is run in other folders.
+        return Ok(std::path::absolute(named)?);
     }
     let on_path = Command::new("nats-server").arg("--version").output();
     if on_path.is_ok_and(|output| output.status.success()) {

@@ -8,11 +8,11 @@ use std::{
     iter,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing::Metadata;
@@ -44,6 +44,7 @@ pub(crate) enum Command {
 pub(crate) struct Commands {
     queue: Receiver<Command>,
     dropped: Arc<AtomicU64>,
+    hurry: Arc<AtomicBool>,
 }
 
 impl Commands {
@@ -68,6 +69,8 @@ pub(crate) struct Lines {
     queue: SyncSender<Command>,
     owner: Thread,
     dropped: Arc<AtomicU64>,
+    /// Something that is queued can't wait.
+    hurry: Arc<AtomicBool>,
 }
 
 impl Lines {
@@ -78,16 +81,18 @@ impl Lines {
         output: impl Write + Send + 'static,
         note: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_with(move |commands| write(output, commands, note))
+        Self::start_with(move |commands| write(output, commands, note, COMPANY))
     }
 
     /// Starts the thread that owns the output with an owner that writes in a way of its own.
     pub(crate) fn start_with(owner: impl FnOnce(&Commands) + Send + 'static) -> io::Result<Self> {
         let (sender, queue) = sync_channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
+        let hurry = Arc::<AtomicBool>::default();
         let commands = Commands {
             queue,
             dropped: Arc::clone(&dropped),
+            hurry: Arc::clone(&hurry),
         };
         let owner = thread::Builder::new()
             .name("nats-serve-lines".to_owned())
@@ -96,12 +101,19 @@ impl Lines {
             queue: sender,
             owner: owner.thread().clone(),
             dropped,
+            hurry,
         })
     }
 
     /// Queues a line, its newline included, to be written at once.
     pub(crate) fn send(&self, line: Vec<u8>) {
         self.queue(line);
+        self.hurry();
+    }
+
+    /// Ends the owner's wait, or sees that it has none: it may not have come to it yet.
+    fn hurry(&self) {
+        self.hurry.store(true, Relaxed);
         self.owner.unpark();
     }
 
@@ -113,23 +125,33 @@ impl Lines {
 
     /// Waits until what is queued has been written, but not for a reader that has stopped.
     pub(crate) fn flush(&self) {
+        let until = Instant::now() + FLUSH_TIMEOUT;
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Command::Flush(done)).is_ok() {
-            self.owner.unpark();
-            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
+        while self.queue.try_send(Command::Flush(done.clone())).is_err() {
+            if Instant::now() >= until {
+                return;
+            }
+            thread::sleep(COMPANY);
         }
+        self.hurry();
+        let _ = wait.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
 /// A reader that has gone is no reason to stop: its lines are lost, and nothing else.
-fn write(mut output: impl Write, commands: &Commands, note: impl Fn(u64) -> String) {
+fn write(
+    mut output: impl Write,
+    commands: &Commands,
+    note: impl Fn(u64) -> String,
+    company: Duration,
+) {
     let mut text = Vec::new();
     let mut waits = Vec::new();
     let mut is_in_a_burst = false;
     while let Ok(command) = commands.queue.recv() {
-        if !is_in_a_burst {
-            // Whoever is in a hurry ends this.
-            thread::park_timeout(COMPANY);
+        // Whoever is in a hurry says so before he ends the wait, so neither is missed.
+        if !is_in_a_burst && !commands.hurry.swap(false, Relaxed) {
+            thread::park_timeout(company);
         }
         let mut lines = 0;
         for command in iter::once(command).chain(commands.queue.try_iter().take(TOGETHER)) {
@@ -221,6 +243,55 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Tells when something is written.
+    struct Told(SyncSender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(text.to_vec());
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Lines whose company may take an hour to come, and what is written of them.
+    fn patient() -> (Lines, Receiver<Vec<u8>>) {
+        let (told, written) = sync_channel(16);
+        let note = |dropped: u64| dropped.to_string();
+        let hour = Duration::from_secs(3600);
+        let owner = move |commands: &Commands| write(Told(told), commands, note, hour);
+        (Lines::start_with(owner).unwrap(), written)
+    }
+
+    #[test]
+    fn a_line_in_a_hurry_waits_for_no_company() {
+        let (lines, written) = patient();
+        for _ in 0..100 {
+            // The thread sleeps by then, or doesn't: it must not matter.
+            thread::sleep(Duration::from_millis(1));
+            lines.send(b"line\n".to_vec());
+            let text = written.recv_timeout(Duration::from_secs(60));
+            assert_eq!(Ok(b"line\n".to_vec()), text);
+        }
+    }
+
+    #[test]
+    fn lines_in_no_hurry_are_written_together_and_in_order() {
+        let (lines, written) = patient();
+        let all: Vec<String> = (0..100).map(|number| format!("{number}\n")).collect();
+        for line in &all {
+            lines.queue(line.clone().into_bytes());
+        }
+        lines.flush();
+        let written: Vec<Vec<u8>> = written.try_iter().collect();
+        assert_eq!(all.concat().into_bytes(), written.concat());
+        // One, but a thread may wake for no reason.
+        assert!(written.len() < 10, "{}", written.len());
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Bare {
                 took.extend(all.into_iter().flatten());
             }
         }
-        outcome(took, began.elapsed())
+        outcome(took, began.elapsed(), None)
     }
 }
 

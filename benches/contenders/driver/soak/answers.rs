@@ -18,7 +18,7 @@ type Answers = BTreeMap<String, u64>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Minute {
-    per_second: f64,
+    pub(super) per_second: f64,
     p50: Duration,
     pub(super) p99: Duration,
     usual: Answers,

@@ -6,7 +6,7 @@ use super::{
     answers::{Minute, unexpected},
     watch::{Sample, Watch, Watched},
 };
-use crate::driver::table::Spread;
+use crate::driver::{oha::keeps_up, table::Spread};
 
 /// Megabytes in ten minutes.
 const MAX_GROWTH: f64 = 1.0;
@@ -31,22 +31,25 @@ impl fmt::Display for Verdict {
     }
 }
 
-pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute]) -> Vec<Verdict> {
+pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute], rate: u32) -> Vec<Verdict> {
     let failed = unexpected(minutes);
     let warm_minutes = (warm.as_secs() / 60) as usize;
     vec![
         drift(minutes.get(warm_minutes..).unwrap_or_default()),
         memory(watch, warm),
+        kept_up(minutes, rate),
         stays(
             watch,
             warm,
-            "no process has more descriptors at the end than it had warming up",
+            "no process has more than two descriptors more at the end than it had warming up",
+            SPARE,
             |it| it.descriptors,
         ),
         stays(
             watch,
             warm,
             "no process has more threads at the end than it had warming up",
+            0,
             |it| it.threads,
         ),
         Verdict {
@@ -101,10 +104,27 @@ fn memory(watch: &Watch, warm: Duration) -> Verdict {
     }
 }
 
-fn stays(watch: &Watch, warm: Duration, target: &'static str, of: fn(&Sample) -> usize) -> Verdict {
+/// What is asked late is answered late, and what is never asked is in no percentile.
+fn kept_up(minutes: &[Minute], rate: u32) -> Verdict {
+    let slow = |minute: &&Minute| !keeps_up(minute.per_second, Some(rate));
+    let slow = minutes.iter().filter(slow).count();
+    Verdict {
+        met: slow == 0,
+        target: "each minute has its load",
+        found: format!("{slow} of {} had less", minutes.len()),
+    }
+}
+
+fn stays(
+    watch: &Watch,
+    warm: Duration,
+    target: &'static str,
+    spare: usize,
+    of: fn(&Sample) -> usize,
+) -> Verdict {
     let grown = ours(watch).filter_map(|it| {
         let (before, after) = it.before_and_after(warm, of);
-        (after > before + SPARE).then(|| format!("{}: {before}, then {after}", it.name))
+        (after > before + spare).then(|| format!("{}: {before}, then {after}", it.name))
     });
     let grown: Vec<String> = grown.collect();
     Verdict {

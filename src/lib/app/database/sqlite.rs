@@ -141,8 +141,9 @@ impl Sqlite {
         let lending = self.place.connecting();
         let mut reader = lending.around(self.readers.lend(), failed).await?;
         let done = work(&mut Connection::new(&mut reader, &self.place)).await;
-        if done.is_ok() {
-            reader.answered();
+        match &done {
+            Err(error) if !is_busy(error) => reader.failed(),
+            _ => reader.answered(),
         }
         done
     }

@@ -2,7 +2,7 @@
 //!
 //! A pool of sqlx asks a connection whether it lives before it lends it and when it is back. Each such question goes to
 //! the connection's thread and comes back, as the statement itself does, so reading a user took three such ways. Here
-//! only one is asked whose request gave up, or failed.
+//! only one is asked whose request gave up, and one that failed is closed.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -13,7 +13,7 @@ use std::{
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Reader {
     /// There until this is dropped.
     lent: Option<Lent>,
     is_asked: bool,
+    has_failed: bool,
     shared: Arc<Shared>,
 }
 
@@ -63,6 +64,7 @@ impl Readers {
         Ok(Reader {
             lent: Some(lent.unwrap_or(Err(sqlx::Error::PoolTimedOut))?),
             is_asked: true,
+            has_failed: false,
             shared: Arc::clone(&self.0),
         })
     }
@@ -82,7 +84,7 @@ impl Readers {
 }
 
 impl Shared {
-    async fn lend(&self) -> Result<Lent, sqlx::Error> {
+    async fn lend(self: &Arc<Self>) -> Result<Lent, sqlx::Error> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         if let Some(connection) = self.free().pop() {
@@ -90,10 +92,14 @@ impl Shared {
         }
         // In a task of its own, which whoever gives up does not end: the thread that opens the file would go on without
         // a place, and the next request begin another.
-        let options = self.options.clone();
-        let opening = tokio::spawn(async move {
-            let connection = SqliteConnection::connect_with(&options).await?;
-            Ok(Lent { connection, place })
+        let shared = Arc::clone(self);
+        let (opened, opening) = oneshot::channel();
+        tokio::spawn(async move {
+            let connection = SqliteConnection::connect_with(&shared.options).await;
+            let lent = connection.map(|connection| Lent { connection, place });
+            if let Err(Ok(lent)) = opened.send(lent) {
+                shared.keep(lent);
+            }
         });
         opening.await.map_err(|_| sqlx::Error::WorkerCrashed)?
     }
@@ -118,6 +124,11 @@ impl Reader {
     pub(super) fn answered(&mut self) {
         self.is_asked = false;
     }
+
+    /// Notes that an answer was an error, after which it is not to be had again.
+    pub(super) fn failed(&mut self) {
+        self.has_failed = true;
+    }
 }
 
 impl Drop for Reader {
@@ -127,6 +138,7 @@ impl Drop for Reader {
         };
         let shared = Arc::clone(&self.shared);
         match Handle::try_current() {
+            _ if self.has_failed => {}
             _ if !self.is_asked => shared.keep(lent),
             // Its thread still does what it was asked, and has its place for so long: on a disk that is stuck there would
             // be more and more of them. The task ends with the thread's answer.
