@@ -47,17 +47,22 @@ impl Hop {
     /// Counts a call at both sides. Allocations are those of runs without callgrind, which makes all so slow that fewer
     /// spans share a line of their file.
     pub(super) async fn count(&self, tools: &Tools, nats: &Nats) -> anyhow::Result<[Row; 2]> {
-        let mut costs = self.a_call(tools, nats, false).await?;
-        if tools.has_valgrind {
-            let mut rounds = Vec::new();
-            for _ in 0..ROUNDS {
-                rounds.push(self.a_call(tools, nats, true).await?);
-            }
-            for (side, cost) in costs.iter_mut().enumerate() {
-                cost.instructions = middle(rounds.iter().filter_map(|it| it[side].instructions));
+        let (mut plain, mut counted) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            plain.push(self.a_call(tools, nats, false).await?);
+            if tools.has_valgrind {
+                counted.push(self.a_call(tools, nats, true).await?);
             }
         }
-        let [caller, replica] = costs;
+        let of = |rounds: &[[Cost; 2]], side: usize, figure: fn(&Cost) -> Option<f64>| {
+            middle(rounds.iter().filter_map(|it| figure(&it[side])))
+        };
+        let cost = |side: usize| Cost {
+            instructions: of(&counted, side, |it| it.instructions),
+            allocations: of(&plain, side, |it| Some(it.allocations)).unwrap_or_default(),
+            bytes: of(&plain, side, |it| Some(it.bytes)).unwrap_or_default(),
+        };
+        let [caller, replica] = [cost(0), cost(1)];
         let row = |side, cost| Row {
             hop: self.name.to_owned(),
             side,

@@ -136,3 +136,41 @@ fn stays(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn minutes(all: impl IntoIterator<Item = (f64, f64)>) -> Vec<Minute> {
+        let report = |rate: f64, p99: f64, status: &str| {
+            json!({
+                "summary": { "requestsPerSec": rate },
+                "latencyPercentiles": { "p50": 0.001, "p99": p99 },
+                "statusCodeDistribution": { status: 10 },
+                "errorDistribution": {},
+            })
+        };
+        let minute = |(rate, p99)| {
+            Minute::read(&report(rate, p99, "200"), &report(rate, p99, "504")).expect("a report")
+        };
+        all.into_iter().map(minute).collect()
+    }
+
+    #[test]
+    fn what_gets_slower_drifts_and_one_slow_minute_does_not() {
+        let growing = (1..=9).map(|minute| (100.0, f64::from(minute) / 1e3));
+        assert!(!drift(&minutes(growing)).met);
+        let once = (1..=9).map(|minute| (100.0, if minute == 8 { 1.0 } else { 0.004 }));
+        assert!(drift(&minutes(once)).met);
+        assert!(!drift(&[]).met);
+    }
+
+    #[test]
+    fn a_minute_with_less_than_its_load_is_told() {
+        assert!(kept_up(&minutes([(99.0, 0.004), (100.0, 0.004)]), 100).met);
+        let verdict = kept_up(&minutes([(90.0, 0.004), (100.0, 0.004)]), 100);
+        assert!(!verdict.met && verdict.to_string().contains("1 of 2"));
+    }
+}
