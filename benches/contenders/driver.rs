@@ -5,6 +5,7 @@ mod compare;
 mod footprint;
 mod growth;
 mod losses;
+mod nats;
 mod oha;
 mod process;
 mod python;

@@ -5,6 +5,8 @@
 
 mod chains;
 mod driver;
+#[path = "../nats_server.rs"]
+mod nats_server;
 mod work;
 
 use clap::{Parser, Subcommand};

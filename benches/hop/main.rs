@@ -6,6 +6,8 @@
 mod driver;
 mod figures;
 mod hops;
+#[path = "../nats_server.rs"]
+mod nats_server;
 mod process;
 mod side;
 mod tools;

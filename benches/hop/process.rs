@@ -1,16 +1,19 @@
 //! The processes: a side of the hop, and the server between them.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::tools::{Tools, root};
+use super::{
+    nats_server,
+    tools::{Tools, root},
+};
 
 /// For a start, for all calls of a run, or for an end: under callgrind each takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -74,37 +77,13 @@ impl Nats {
     pub(super) async fn start(tools: &Tools) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
         let mut command = Command::new(&tools.nats_server);
-        command
-            .arg("--config")
-            .arg(root().join("nats/limits.conf"))
-            .args(["--addr", "127.0.0.1", "--port", "-1"])
-            .arg("--ports_file_dir")
-            .arg(folder.path())
-            .arg("--log")
-            .arg(folder.path().join("log"));
+        let config = root().join("nats/limits.conf");
+        command.args(nats_server::arguments(&config, folder.path()));
         let process = Process::start(command)?;
         Ok(Self {
-            url: url_in(folder.path()).await?,
+            url: nats_server::url(folder.path()).await?,
             _process: process,
             _folder: folder,
         })
     }
-}
-
-async fn url_in(folder: &Path) -> anyhow::Result<String> {
-    for _ in 0..400 {
-        sleep(Duration::from_millis(25)).await;
-        let mut files = fs::read_dir(folder)?.flatten().map(|file| file.path());
-        let ports = files.find(|path| path.extension().is_some_and(|it| it == "ports"));
-        let Some(ports) = ports else { continue };
-        // It may be half written.
-        let read = serde_json::from_slice::<serde_json::Value>(&fs::read(ports)?);
-        let url = read
-            .ok()
-            .and_then(|it| it["nats"][0].as_str().map(str::to_owned));
-        if let Some(url) = url {
-            return Ok(url);
-        }
-    }
-    bail!("nats-server did not say its port")
 }

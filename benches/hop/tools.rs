@@ -1,12 +1,14 @@
 //! What the driver runs: built, or found before anything is counted.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, bail};
+
+use super::nats_server;
 
 #[derive(Debug)]
 pub(super) struct Tools {
@@ -17,7 +19,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn find(nats_server: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn find(named: Option<&Path>) -> anyhow::Result<Self> {
         if cfg!(debug_assertions) {
             bail!("a debug build measures nothing; run it with --release");
         }
@@ -25,31 +27,11 @@ impl Tools {
         let release = hop.parent().context("a program lies in a folder")?;
         let target = release.parent().context("target/ holds release/")?;
         Ok(Self {
-            nats_server: server(nats_server, target)?,
+            nats_server: nats_server::find(named, target)?,
             has_valgrind: said(Command::new("valgrind").arg("--version")).is_some(),
             hop,
         })
     }
-}
-
-/// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
-fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(named) = named {
-        // It is run in other folders.
-        return Ok(std::path::absolute(named)?);
-    }
-    if said(Command::new("nats-server").arg("--version")).is_some() {
-        return Ok("nats-server".into());
-    }
-    let installed = fs::read_dir(target.join("nats-server"));
-    let installed = installed.into_iter().flatten().flatten();
-    let mut servers = installed.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("nats-server-")
-    });
-    servers
-        .next()
-        .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
 }
 
 /// What instructions depend on: `rustc 1.95.0 (59807616e 2026-04-14), x86_64-unknown-linux-gnu, glibc 2.36,

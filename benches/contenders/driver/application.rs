@@ -20,7 +20,8 @@ use self::{
 };
 use super::{
     Args,
-    stack::{Chain, Nats, Stack},
+    nats::Nats,
+    stack::{Chain, Stack},
     tools::{self, Tools},
 };
 

@@ -2,9 +2,10 @@
 
 use super::{
     Args,
+    nats::Nats,
     oha::Load,
-    process::resident,
-    stack::{Chain, Nats, Stack, Work},
+    process::{Work, resident},
+    stack::{Chain, Stack},
     table::{Figure, compared, heads, markdown},
     tools::Tools,
 };

@@ -7,8 +7,10 @@ mod dimension;
 use self::dimension::{Dimension, Setting};
 use super::{
     Args,
+    nats::Nats,
     oha::Load,
-    stack::{Chain, Nats, Stack, Work},
+    process::Work,
+    stack::{Chain, Stack},
     table::{Figure, compared, heads, markdown},
     tools::Tools,
 };

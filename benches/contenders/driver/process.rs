@@ -28,18 +28,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(
-        program: &Path,
-        folder: &Path,
-        arguments: &[String],
-    ) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        Self::run(command, folder)
-    }
-
-    /// The same of one that is given more than arguments.
-    pub(super) fn run(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("log");
         let said = OpenOptions::new().create(true).append(true).open(&log);
         let mut child = command
@@ -126,8 +115,26 @@ impl Process {
     }
 }
 
+/// What processes computed between two moments.
+#[derive(Debug)]
+pub(super) struct Work {
+    pids: Vec<u32>,
+    before: Duration,
+}
+
+impl Work {
+    pub(super) fn of(pids: Vec<u32>) -> Self {
+        let before = cpu(&pids);
+        Self { pids, before }
+    }
+
+    pub(super) fn until_now(&self) -> Duration {
+        cpu(&self.pids).saturating_sub(self.before)
+    }
+}
+
 /// The time that processes have computed so far, with their children and with threads and children that have ended.
-pub(super) fn cpu(pids: &[u32]) -> Duration {
+fn cpu(pids: &[u32]) -> Duration {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 

@@ -52,7 +52,7 @@ impl Receiver {
             .args(["--otlp-http-endpoint", &http])
             // It links the interpreter's library, which often lies where no loader looks.
             .env("LD_LIBRARY_PATH", libraries);
-        let mut process = Process::run(command, folder.path())?;
+        let mut process = Process::start(command, folder.path())?;
         // It says so once it has both ports.
         let starts = |line: &str| line.contains("Starting Rotel").then_some(());
         process.says(starts).await?;

@@ -6,12 +6,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{
-    losses::Losses,
-    process::{Process, cpu},
-    receiver::Receiver,
-    tools::{Tools, root},
-};
+use super::{losses::Losses, process::Process, receiver::Receiver, tools::Tools};
 
 /// Which chain, and what it does beside its work.
 #[derive(Debug, Clone)]
@@ -160,94 +155,8 @@ fn command(program: &Path, arguments: &[String], receiver: Option<&Receiver>) ->
 
 /// Starts a process, and waits until it serves. Returns where, if anybody has to know that.
 async fn begin(command: Command, folder: &Path) -> anyhow::Result<(Process, String)> {
-    let mut process = Process::run(command, folder)?;
+    let mut process = Process::start(command, folder)?;
     let ready = |line: &str| line.strip_prefix("ready ").map(str::to_owned);
     let at = process.says(ready).await?;
     Ok((process, at))
-}
-
-/// A server that asks nobody for a key, with the limits of the product's.
-#[derive(Debug)]
-pub(super) struct Nats {
-    pub(super) url: String,
-    process: Process,
-    pub(super) folder: TempDir,
-}
-
-impl Nats {
-    pub(super) async fn start(tools: &Tools) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("no folder can be made")?;
-        Self::start_in(folder, &root().join("nats/limits.conf"), tools).await
-    }
-
-    /// One with settings of its own.
-    pub(super) async fn start_in(
-        folder: TempDir,
-        config: &Path,
-        tools: &Tools,
-    ) -> anyhow::Result<Self> {
-        let ports = folder.path().to_owned();
-        let arguments = [
-            "--config",
-            &config.display().to_string(),
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            "-1",
-            "--ports_file_dir",
-            &ports.display().to_string(),
-            "--log",
-            &ports.join("log").display().to_string(),
-        ]
-        .map(str::to_owned);
-        let process = Process::start(&tools.nats_server, folder.path(), &arguments)?;
-        let url = url_in(&ports).await?;
-        Ok(Self {
-            url,
-            process,
-            folder,
-        })
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-}
-
-async fn url_in(ports: &Path) -> anyhow::Result<String> {
-    // Twenty seconds, as all have for their start.
-    for _ in 0..800 {
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        let files = std::fs::read_dir(ports)?.flatten();
-        let mut said = files.filter(|file| file.path().extension().is_some_and(|it| it == "ports"));
-        let Some(file) = said.next() else { continue };
-        let text = std::fs::read_to_string(file.path())?;
-        let read = serde_json::from_str::<serde_json::Value>(&text);
-        if let Some(url) = read
-            .ok()
-            .and_then(|all| Some(all["nats"][0].as_str()?.to_owned()))
-        {
-            return Ok(url);
-        }
-    }
-    let log = std::fs::read_to_string(ports.join("log")).unwrap_or_default();
-    anyhow::bail!("nats-server did not say its port; its log: {log}")
-}
-
-/// What processes computed between two moments.
-#[derive(Debug)]
-pub(super) struct Work {
-    pids: Vec<u32>,
-    before: std::time::Duration,
-}
-
-impl Work {
-    pub(super) fn of(pids: Vec<u32>) -> Self {
-        let before = cpu(&pids);
-        Self { pids, before }
-    }
-
-    pub(super) fn until_now(&self) -> std::time::Duration {
-        cpu(&self.pids).saturating_sub(self.before)
-    }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
+use crate::nats_server;
+
 /// The load driver, installed under target/ if it isn't there.
 const OHA: &str = "1.16.0";
 
@@ -19,7 +21,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn find(nats_server: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn find(named: Option<&Path>) -> anyhow::Result<Self> {
         if cfg!(debug_assertions) {
             bail!("a debug build measures nothing; run it with --release");
         }
@@ -28,7 +30,7 @@ impl Tools {
         let target = release.parent().context("target/ holds release/")?;
         Ok(Self {
             oha: oha(target)?,
-            nats_server: server(nats_server, target)?,
+            nats_server: nats_server::find(named, target)?,
             contenders,
         })
     }
@@ -57,27 +59,6 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
         bail!("cargo {} failed", arguments.join(" "));
     }
     Ok(())
-}
-
-/// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
-fn server(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(named) = named {
-        // It is run in other folders.
-        return Ok(std::path::absolute(named)?);
-    }
-    let on_path = Command::new("nats-server").arg("--version").output();
-    if on_path.is_ok_and(|output| output.status.success()) {
-        return Ok("nats-server".into());
-    }
-    let installed = fs::read_dir(target.join("nats-server"));
-    let installed = installed.into_iter().flatten().flatten();
-    let mut servers = installed.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("nats-server-")
-    });
-    servers
-        .next()
-        .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
 }
 
 impl Tools {

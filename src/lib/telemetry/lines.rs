@@ -231,12 +231,13 @@ impl Drop for Line<'_> {
 mod tests {
     use super::*;
 
-    /// A pipe whose reader has stopped: it takes nothing until the test ends.
-    struct Stuck(Receiver<()>);
+    /// A pipe whose reader has stopped: it tells when it is written to, and takes nothing until the test ends.
+    struct Stuck(SyncSender<()>, Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            let _ = self.0.recv();
+            let _ = self.0.send(());
+            let _ = self.1.recv();
             Err(io::ErrorKind::BrokenPipe.into())
         }
 
@@ -297,10 +298,14 @@ mod tests {
     #[test]
     fn a_reader_that_has_stopped_holds_up_nobody() {
         let (_held, stuck) = sync_channel(0);
-        let lines = Lines::start(Stuck(stuck), |dropped| dropped.to_string()).unwrap();
+        let (told, written_to) = sync_channel(1);
+        let stuck = Stuck(told, stuck);
+        let lines = Lines::start(stuck, |dropped| dropped.to_string()).unwrap();
+        lines.send(b"line\n".to_vec());
+        written_to.recv_timeout(Duration::from_secs(60)).unwrap();
         for _ in 0..QUEUE * 2 {
             lines.send(b"line\n".to_vec());
         }
-        assert!(lines.dropped.load(Relaxed) > 0);
+        assert_eq!(QUEUE as u64, lines.dropped.load(Relaxed));
     }
 }

@@ -117,3 +117,47 @@ const HOLDER: &str = "notification-service/0123456789";
 const TRACEPARENT: &str = "00-74c5793971f6232f210c6a9495b4fdd0-74c5793971f6232f-01";
 /// What is sent of each registration.
 const KINDS: [&str; 2] = ["mail", "event"];
+
+#[cfg(test)]
+mod tests {
+    /// The application's source, of either store.
+    macro_rules! source {
+        ($($file:literal),*) => {
+            concat!($(include_str!(concat!("../../../../src/lib/app/database/", $file))),*)
+        };
+    }
+
+    fn words(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_stores_alone_have_the_applications_statements() {
+        let verbs = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "BEGIN"];
+        for (alone, application, count) in [
+            (
+                include_str!("bare/sqlite.rs"),
+                source!(
+                    "sqlite/registrations.rs",
+                    "sqlite/outbox.rs",
+                    "sqlite/writer.rs"
+                ),
+                8,
+            ),
+            (
+                include_str!("bare/postgres.rs"),
+                source!("postgres/registrations.rs", "postgres/outbox.rs"),
+                2,
+            ),
+        ] {
+            let application = words(application);
+            let texts = alone.split('"').skip(1).step_by(2);
+            let statements = texts.filter(|text| verbs.iter().any(|verb| text.starts_with(verb)));
+            let statements: Vec<String> = statements.map(words).collect();
+            assert_eq!(count, statements.len(), "{statements:#?}");
+            for statement in statements {
+                assert!(application.contains(&statement), "{statement}");
+            }
+        }
+    }
+}

@@ -91,7 +91,7 @@ impl Postgres {
             .args(["-D", "data", "-h", "127.0.0.1", "-p", &port.to_string()])
             // Its default lies where only its package may write.
             .args(["-c", "unix_socket_directories="]);
-        let mut process = Process::run(server, folder.path())?;
+        let mut process = Process::start(server, folder.path())?;
         for _ in 0..LOOKS {
             sleep(PAUSE).await;
             if let Some(said) = process.last_words() {

@@ -9,8 +9,8 @@ use tokio::process::Command;
 
 use crate::driver::{
     losses::Losses,
+    nats::Nats,
     process::Process,
-    stack::Nats,
     tools::{Tools, root},
 };
 
@@ -53,7 +53,7 @@ impl Application {
             if let (Some(url), "database-service") = (database, name) {
                 command.env("DATABASE_URL", url);
             }
-            let mut process = Process::run(command, folder.path())?;
+            let mut process = Process::start(command, folder.path())?;
             let ready = |line: &str| serde_json::from_str::<Value>(line).ok();
             let ready = process.says(ready).await;
             let ready = ready.with_context(|| format!("{name} can't be started"))?;

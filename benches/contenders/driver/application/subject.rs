@@ -4,8 +4,10 @@ use super::{Application, bare::Bare, registering};
 use crate::driver::{
     Args,
     compare::CONNECTIONS,
+    nats::Nats,
     oha::{Load, Outcome},
-    stack::{Nats, Stack, Work},
+    process::Work,
+    stack::Stack,
     tools::Tools,
 };
 

@@ -8,9 +8,10 @@ use crate::driver::{
     Args,
     application::{Application, registering},
     compare::CONNECTIONS,
+    nats::Nats,
     oha::Load,
     process::{peak, resident},
-    stack::{Chain, Nats, Stack},
+    stack::{Chain, Stack},
     table::{Spread, markdown},
     tools::Tools,
 };

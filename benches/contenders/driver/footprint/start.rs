@@ -31,7 +31,7 @@ async fn one(tools: &Tools) -> anyhow::Result<Duration> {
         .arg("up")
         .env("HTTP_ADDR", "127.0.0.1:0")
         .env("NATS_SERVER", &tools.nats_server);
-    let mut process = Process::run(command, folder.path())?;
+    let mut process = Process::start(command, folder.path())?;
     let up = |line: &str| line.split("http://").nth(1).map(|at| at.trim().to_owned());
     let at = process.says(up).await?;
     let answered = timeout(ANSWER, registering::get(&at, "/user/1")).await;

@@ -8,6 +8,8 @@ use super::{
 };
 use crate::driver::{oha::keeps_up, table::Spread};
 
+/// Minutes below which a step of half a megabyte, which is taken once, looks like growth, and one slow minute like drift.
+const LONG: usize = 15;
 /// Megabytes in ten minutes.
 const MAX_GROWTH: f64 = 1.0;
 /// How many times the first third's p99 the last one's may be: minutes of a shared machine differ by more.
@@ -18,6 +20,8 @@ const SPARE: usize = 2;
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) met: bool,
+    /// Whether the soak was long enough for it to say anything.
+    pub(super) counts: bool,
     target: &'static str,
     /// What was found, for who wants to know why.
     found: String,
@@ -25,18 +29,34 @@ pub(super) struct Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { met, target, found } = self;
-        let word = if *met { "met" } else { "missed" };
+        let Self {
+            met,
+            counts,
+            target,
+            found,
+        } = self;
+        let word = match (met, counts) {
+            (true, _) => "met",
+            (false, true) => "missed",
+            (false, false) => "missed, in too short a time to count",
+        };
         write!(f, "**{word}**: {target} ({found})")
     }
 }
 
 pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute], rate: u32) -> Vec<Verdict> {
     let failed = unexpected(minutes);
+    let is_long = minutes.len() >= LONG;
     let warm_minutes = (warm.as_secs() / 60) as usize;
     vec![
-        drift(minutes.get(warm_minutes..).unwrap_or_default()),
-        memory(watch, warm),
+        Verdict {
+            counts: is_long,
+            ..drift(minutes.get(warm_minutes..).unwrap_or_default())
+        },
+        Verdict {
+            counts: is_long,
+            ..memory(watch, warm)
+        },
         kept_up(minutes, rate),
         stays(
             watch,
@@ -54,6 +74,7 @@ pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute], rate: u32
         ),
         Verdict {
             met: failed.is_empty(),
+            counts: true,
             target: "200 for all that can be answered, 504 for what can't be in time",
             found: match failed.is_empty() {
                 true => "nothing else".to_owned(),
@@ -62,6 +83,7 @@ pub(super) fn judge(watch: &Watch, warm: Duration, minutes: &[Minute], rate: u32
         },
         Verdict {
             met: watch.unclean == 0 && watch.restarts > 0,
+            counts: true,
             target: "replicas that are told to leave do so by themselves",
             found: format!("{} restarts, {} failed", watch.restarts, watch.unclean),
         },
@@ -79,6 +101,7 @@ fn drift(minutes: &[Minute]) -> Verdict {
     let last = middle(&minutes[minutes.len() - third..]);
     Verdict {
         met: last <= MAX_DRIFT * first,
+        counts: true,
         target: "p99 does not drift",
         found: format!(
             "{first:.1} ms in the first third once it is warm, {last:.1} ms in the last"
@@ -97,6 +120,7 @@ fn memory(watch: &Watch, warm: Duration) -> Verdict {
     let most = growth.max_by(|one, other| one.1.total_cmp(&other.1));
     Verdict {
         met: most.is_some_and(|(_, growth)| growth < MAX_GROWTH),
+        counts: true,
         target: "no process that lives on grows by 1 MB in ten minutes once it is warm",
         found: most.map_or_else(String::new, |(it, growth)| {
             format!("at most {growth:+.2} MB, {}", it.name)
@@ -110,6 +134,7 @@ fn kept_up(minutes: &[Minute], rate: u32) -> Verdict {
     let slow = minutes.iter().filter(slow).count();
     Verdict {
         met: slow == 0,
+        counts: true,
         target: "each minute has its load",
         found: format!("{slow} of {} had less", minutes.len()),
     }
@@ -129,6 +154,7 @@ fn stays(
     let grown: Vec<String> = grown.collect();
     Verdict {
         met: grown.is_empty(),
+        counts: true,
         target,
         found: match grown.is_empty() {
             true => "none".to_owned(),

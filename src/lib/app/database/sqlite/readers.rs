@@ -38,9 +38,17 @@ struct Shared {
 pub(super) struct Reader {
     /// There until this is dropped.
     lent: Option<Lent>,
-    is_asked: bool,
-    has_failed: bool,
+    state: State,
     shared: Arc<Shared>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Its thread may still do what it was asked.
+    Asked,
+    Answered,
+    /// The last answer was an error, after which it is not to be had again.
+    Failed,
 }
 
 #[derive(Debug)]
@@ -63,8 +71,7 @@ impl Readers {
         let lent = timeout(LEND_TIMEOUT, self.0.lend()).await;
         Ok(Reader {
             lent: Some(lent.unwrap_or(Err(sqlx::Error::PoolTimedOut))?),
-            is_asked: true,
-            has_failed: false,
+            state: State::Asked,
             shared: Arc::clone(&self.0),
         })
     }
@@ -122,12 +129,12 @@ impl Shared {
 impl Reader {
     /// Notes that nothing is on its way any more, so that another request may have it.
     pub(super) fn answered(&mut self) {
-        self.is_asked = false;
+        self.state = State::Answered;
     }
 
-    /// Notes that an answer was an error, after which it is not to be had again.
+    /// Notes that the answer was an error, so that nobody has it again.
     pub(super) fn failed(&mut self) {
-        self.has_failed = true;
+        self.state = State::Failed;
     }
 }
 
@@ -137,17 +144,16 @@ impl Drop for Reader {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        match Handle::try_current() {
-            _ if self.has_failed => {}
-            _ if !self.is_asked => shared.keep(lent),
-            // Its thread still does what it was asked, and has its place for so long: on a disk that is stuck there would
-            // be more and more of them. The task ends with the thread's answer.
-            Ok(runtime) => drop(runtime.spawn(async move {
+        match (self.state, Handle::try_current()) {
+            (State::Answered, _) => shared.keep(lent),
+            // It has its place for as long as its thread works: on a disk that is stuck there would be more and more of
+            // them. The task ends with the thread's answer.
+            (State::Asked, Ok(runtime)) => drop(runtime.spawn(async move {
                 if lent.connection.ping().await.is_ok() {
                     shared.keep(lent);
                 }
             })),
-            Err(_) => {}
+            (State::Asked, Err(_)) | (State::Failed, _) => {}
         }
     }
 }
