@@ -18,25 +18,41 @@ use tokio::time::sleep;
 const LOOKS: u32 = 800;
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// The one that is named, that on the `PATH`, or the one that `nats-serve up` has installed.
+/// Older ones lack what nats/limits.conf asks for.
+const MINIMUM: [u32; 3] = [2, 12, 0];
+
+/// The one that is named, that on the `PATH` if it is new enough, or the newest that `nats-serve up` has installed.
 pub(crate) fn find(named: Option<&Path>, target: &Path) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         // It is run in other folders.
         return Ok(absolute(named)?);
     }
     let on_path = Command::new("nats-server").arg("--version").output();
-    if on_path.is_ok_and(|output| output.status.success()) {
+    let said = on_path.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    // `nats-server: v2.15.1`
+    let found = said
+        .ok()
+        .and_then(|said| version(said.rsplit_once(": v")?.1));
+    if found.is_some_and(|found| found >= MINIMUM) {
         return Ok("nats-server".into());
     }
     let installed = fs::read_dir(target.join("nats-server"));
     let installed = installed.into_iter().flatten().flatten();
-    let servers = installed.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("nats-server-")
+    let servers = installed.filter_map(|entry| {
+        let path = entry.path();
+        let version = version(path.file_name()?.to_str()?.strip_prefix("nats-server-")?)?;
+        Some((version, path))
     });
-    servers
-        .max()
-        .context("no nats-server: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
+    let newest = servers.max().map(|(_, path)| path);
+    newest.context("no nats-server 2.12 or later: run `nats-serve up` once, which installs one, or name one with NATS_SERVER")
+}
+
+/// Reads `2.15.1`.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut numbers = text.trim().split('.').map(|number| number.parse().ok());
+    let version = [numbers.next()??, numbers.next()??, numbers.next()??];
+    // An installation that was broken off has a longer name.
+    numbers.next().is_none().then_some(version)
 }
 
 /// Lets it choose a port, and say it and all else in a folder.
@@ -67,4 +83,16 @@ pub(crate) async fn url(folder: &Path) -> anyhow::Result<String> {
     }
     let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
     bail!("nats-server did not say its port; its log: {log}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(version("2.9.10") < version("2.15.1\n"));
+        assert_eq!(None, version("2.15.1.part"));
+        assert_eq!(None, version("new"));
+    }
 }

@@ -17,7 +17,7 @@ mod tools;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
 use self::tools::Tools;
@@ -86,15 +86,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .context("the async runtime can't be started")?;
     runtime.block_on(async {
         println!("{}\n", tools::machine());
-        for part in &args.parts {
-            match part {
-                Part::Chains => compare::run(args, &tools).await?,
-                Part::Application => application::run(args, &tools).await?,
-                Part::Footprint => footprint::run(args, &tools).await?,
-                Part::Growth => growth::run(args, &tools).await?,
-                Part::Soak => soak::run(args, &tools).await?,
+        tokio::select! {
+            measured = measure(args, &tools) => measured,
+            // What it has started and written ends with it.
+            told = tokio::signal::ctrl_c() => {
+                told.context("Ctrl-C can't be heard")?;
+                bail!("interrupted");
             }
         }
-        Ok(())
     })
+}
+
+async fn measure(args: &Args, tools: &Tools) -> anyhow::Result<()> {
+    for part in &args.parts {
+        match part {
+            Part::Chains => compare::run(args, tools).await?,
+            Part::Application => application::run(args, tools).await?,
+            Part::Footprint => footprint::run(args, tools).await?,
+            Part::Growth => growth::run(args, tools).await?,
+            Part::Soak => soak::run(args, tools).await?,
+        }
+    }
+    Ok(())
 }

@@ -6,10 +6,9 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Server},
+    transport::{Channel, Server, server::TcpIncoming},
 };
 
 use super::{Args, listen, ready, serve_http};
@@ -56,10 +55,11 @@ async fn get_user(
 async fn service(next: Option<UsersClient<Channel>>) -> anyhow::Result<()> {
     let listener = listen().await?;
     ready(Some(listener.local_addr()?));
+    // The server's own setting has no say in connections that it is given.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
-        .tcp_nodelay(true)
         .add_service(UsersServer::new(Service { next }))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(connections)
         .await?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod bare;
 mod postgres;
+mod profile;
 pub(super) mod registering;
 mod report;
 mod running;

@@ -5,6 +5,7 @@ use super::{
     nats::Nats,
     oha::Load,
     process::{Work, resident},
+    receiver,
     stack::{Chain, Stack},
     table::{Figure, compared, heads, markdown},
     tools::Tools,
@@ -66,7 +67,14 @@ const CHAINS: [(&str, Chain); 9] = [
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut contenders = Vec::new();
+    let without = receiver::missing(tools);
+    if let Some(missing) = &without {
+        println!("Without a receiver of spans: {missing}\n");
+    }
     for (name, chain) in CHAINS {
+        if chain.sends && without.is_some() {
+            continue;
+        }
         if name == BASE || args.wants(name) {
             // A server of its own, or one's replicas would work for all others, too.
             let nats = Nats::start(tools).await?;
@@ -107,7 +115,7 @@ impl Contender {
         pids.push(self.nats.pid());
         let work = Work::of(pids);
         let full = load(CONNECTIONS, None).run(&tools.oha).await?;
-        let cpu = work.until_now().as_secs_f64() * 1e6 / full.requests;
+        let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
         let resident = self.stack.pids().into_iter().map(resident).max();
         let resident = resident.unwrap_or_default();
         let one = load(1, None).run(&tools.oha).await?;

@@ -157,7 +157,7 @@ impl Running {
         let outcome = load.run(&tools.oha).await?;
         Ok(Turn {
             per_second: outcome.per_second,
-            cpu: work.until_now().as_secs_f64() * 1e6 / outcome.requests,
+            cpu: work.until_rest().await.as_secs_f64() * 1e6 / outcome.requests,
             p50: outcome.p50.as_secs_f64() * 1e3,
             p99: outcome.p99_ms(),
         })

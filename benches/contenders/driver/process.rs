@@ -1,6 +1,7 @@
 //! A process of a contender, and what it takes of the machine.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
     process::Stdio,
@@ -12,11 +13,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const START: Duration = Duration::from_secs(20);
 const LEAVE: Duration = Duration::from_secs(15);
+/// Spans wait for 25 ms, lines for 5: who has not computed for so long has nothing left to do.
+const REST: Duration = Duration::from_millis(100);
+/// Ways to look whether they rest.
+const LOOKS: u32 = 50;
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -128,8 +133,18 @@ impl Work {
         Self { pids, before }
     }
 
-    pub(super) fn until_now(&self) -> Duration {
-        cpu(&self.pids).saturating_sub(self.before)
+    /// Waits until all have come to rest: what a load has left over is its work, too.
+    pub(super) async fn until_rest(&self) -> Duration {
+        let mut after = cpu(&self.pids);
+        for _ in 0..LOOKS {
+            sleep(REST).await;
+            let now = cpu(&self.pids);
+            if now == after {
+                break;
+            }
+            after = now;
+        }
+        after.saturating_sub(self.before)
     }
 }
 
@@ -142,18 +157,31 @@ fn cpu_of(pid: u32) -> Duration {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
     let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-    children.map(cpu_of).sum::<Duration>() + own_cpu(pid).unwrap_or_default()
+    let own = own_cpu(Path::new(&format!("/proc/{pid}")));
+    children.map(cpu_of).sum::<Duration>() + own.unwrap_or_default()
 }
 
 /// `utime`, `stime`, and the same of children that have ended: proc_pid_stat(5).
-fn own_cpu(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn own_cpu(place: &Path) -> Option<Duration> {
+    let stat = fs::read_to_string(place.join("stat")).ok()?;
     // The name before may hold anything.
     let (_, numbers) = stat.rsplit_once(')')?;
     let times = numbers.split_whitespace().skip(11).take(4);
     let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     Some(Duration::from_secs_f64(seconds))
+}
+
+/// The time that each thread of a process has computed so far, by its name; those of one name together.
+pub(super) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
+    let mut threads = BTreeMap::new();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let spent = own_cpu(&task.path()).unwrap_or_default();
+        *threads.entry(name.trim().to_owned()).or_default() += spent;
+    }
+    threads
 }
 
 /// What a process has in memory, in bytes.

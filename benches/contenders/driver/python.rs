@@ -49,8 +49,7 @@ pub(super) fn evaluate(python: &Path, code: &str) -> anyhow::Result<String> {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<String> {
-    let needs = "contenders that send spans need CPython 3.10 to 3.13 with venv and pip's index; \
-        install them, or leave those out with --only";
+    let needs = "contenders that send spans need CPython 3.10 to 3.13 with venv and pip's index";
     let output = command
         .output()
         .with_context(|| format!("{command:?} can't be run; {needs}"))?;

@@ -56,8 +56,8 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let warm = whole / 6;
     println!("{}", watch.shown(warm));
     println!("{}", answers::shown(&minutes));
-    losses.say("the chain");
-    let verdicts = targets::judge(&watch, warm, &minutes, loads[0].rate.unwrap_or_default());
+    let rates = [&loads[0], &loads[1]].map(|load| load.rate.unwrap_or_default());
+    let verdicts = targets::judge(&watch, warm, &minutes, rates, losses);
     for verdict in &verdicts {
         println!("- {verdict}");
     }

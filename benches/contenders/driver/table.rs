@@ -50,10 +50,25 @@ pub(super) fn compared<T>(
     for (_, digits, of) in figures {
         row.push(Spread::of(turns.iter().map(of)).shown(*digits));
         let rounds = turns.iter().zip(base);
-        let ratios = rounds.map(|(own, base)| of(own) / of(base));
-        row.push(format!("{:.2}", Spread::of(ratios).median));
+        row.push(ratio(rounds.map(|(own, base)| (of(own), of(base)))));
     }
     row
+}
+
+/// The middle of the ratios of single rounds, and their range. A round in which either has no figure has no ratio, and is
+/// counted as left out.
+pub(super) fn ratio(rounds: impl IntoIterator<Item = (f64, f64)>) -> String {
+    let rounds: Vec<(f64, f64)> = rounds.into_iter().collect();
+    let known = rounds
+        .iter()
+        .filter(|(own, base)| own.is_finite() && base.is_finite());
+    let ratios: Vec<f64> = known.map(|(own, base)| own / base).collect();
+    let left_out = rounds.len() - ratios.len();
+    match (ratios.is_empty(), left_out) {
+        (true, _) => "–".to_owned(),
+        (false, 0) => Spread::of(ratios).shown(2),
+        (false, _) => format!("{}, {left_out} left out", Spread::of(ratios).shown(2)),
+    }
 }
 
 /// A Markdown table: names first, then figures to the right.
@@ -76,5 +91,14 @@ mod tests {
         let spread = Spread::of([4.0, 1.0, 3.0, 2.0]);
         assert_eq!("2.5 (1.0–4.0)", spread.shown(1));
         assert_eq!("7 (7–7)", Spread::of([7.0]).shown(0));
+    }
+
+    #[test]
+    fn a_round_without_a_figure_is_no_ratio_and_is_told() {
+        let all = [(1.0, 2.0), (3.0, 2.0), (4.0, 2.0)];
+        assert_eq!("1.50 (0.50–2.00)", ratio(all));
+        let stalled = [(1.0, f64::INFINITY), (f64::INFINITY, 2.0), (4.0, 2.0)];
+        assert_eq!("2.00 (2.00–2.00), 2 left out", ratio(stalled));
+        assert_eq!("–", ratio([(f64::INFINITY, f64::INFINITY)]));
     }
 }

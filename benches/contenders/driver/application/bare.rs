@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Postgres, registering::outcome};
-use crate::driver::oha::Outcome;
+use super::Postgres;
+use crate::driver::oha::{Outcome, Request};
 
 /// Work a commit of SQLite: the application's writer takes 128 at most, and of each three one is a registration.
 const GROUP: usize = 42;
@@ -57,8 +57,8 @@ impl Bare {
             Self::Sqlite(store, at_once) => {
                 while Instant::now() < until {
                     let started = Instant::now();
-                    store.register(*at_once).await?;
-                    took.extend(std::iter::repeat_n(started.elapsed(), *at_once));
+                    store.register(*at_once)?;
+                    took.extend(std::iter::repeat_n(timed(began, started), *at_once));
                 }
             }
             Self::Postgres(stores) => {
@@ -67,7 +67,7 @@ impl Bare {
                     while Instant::now() < until {
                         let started = Instant::now();
                         store.register().await?;
-                        took.push(started.elapsed());
+                        took.push(timed(began, started));
                     }
                     anyhow::Ok(took)
                 });
@@ -75,7 +75,22 @@ impl Bare {
                 took.extend(all.into_iter().flatten());
             }
         }
-        outcome(took, began.elapsed(), None)
+        Outcome::of(&took, duration, None)
+    }
+
+    /// Tells whether it does as much at once as the application.
+    pub(super) fn has_many(&self) -> bool {
+        match self {
+            Self::Sqlite(_, at_once) => *at_once > 1,
+            Self::Postgres(stores) => stores.len() > 1,
+        }
+    }
+}
+
+fn timed(began: Instant, started: Instant) -> Request {
+    Request {
+        sent: started - began,
+        took: started.elapsed(),
     }
 }
 
@@ -142,7 +157,7 @@ mod tests {
                     "sqlite/outbox.rs",
                     "sqlite/writer.rs"
                 ),
-                8,
+                7,
             ),
             (
                 include_str!("bare/postgres.rs"),

@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 
-use crate::driver::oha::{Outcome, keeps_up};
+use crate::driver::oha::{Outcome, Request as Sent};
 
 /// Longer than any deadline of the application.
 const HANGS: Duration = Duration::from_secs(40);
@@ -61,41 +61,20 @@ pub(in crate::driver) async fn load(
                 }
                 None => Instant::now(),
             };
-            // One at least, however slow the machine is.
-            if started.max(Instant::now()) >= until && !(took.is_empty() && nth == 0) {
+            if started.max(Instant::now()) >= until {
                 return anyhow::Ok(took);
             }
             sleep_until(started.into()).await;
             register(&mut connection, at).await?;
-            took.push(started.elapsed());
+            took.push(Sent {
+                sent: started - began,
+                took: started.elapsed(),
+            });
         }
     });
     let took = try_join_all(all).await?;
-    outcome(took.into_iter().flatten().collect(), began.elapsed(), rate)
-}
-
-/// Puts all times together.
-pub(super) fn outcome(
-    mut took: Vec<Duration>,
-    within: Duration,
-    rate: Option<u32>,
-) -> anyhow::Result<Outcome> {
-    took.sort_unstable();
-    let percentile = |share: f64| {
-        let place = (took.len() as f64 * share) as usize;
-        took.get(place).copied().context("nothing was done in time")
-    };
-    let requests = took.len() as f64;
-    let per_second = requests / within.as_secs_f64();
-    Ok(Outcome {
-        per_second,
-        requests,
-        p50: percentile(0.5)?,
-        p99: match keeps_up(per_second, rate) {
-            true => percentile(0.99)?,
-            false => Duration::MAX,
-        },
-    })
+    let took: Vec<Sent> = took.into_iter().flatten().collect();
+    Outcome::of(&took, duration, rate)
 }
 
 /// Sends one request, on a connection of its own.

@@ -1,14 +1,34 @@
 //! The tables of the application: reading, and registering beside what each store can do.
 
-use super::subject::{Contender, Group, Subject, Turn};
-use crate::driver::table::{Spread, markdown};
+use super::{
+    profile,
+    subject::{Contender, Group, Subject, Turn},
+};
+use crate::driver::table::{self, Spread, markdown};
 
 /// What reading is compared with.
 pub(super) const RAW: &str = "async-nats alone";
 pub(super) const MEMORY: &str = "ours, in memory, traced to files, access log";
 
 pub(super) fn shown(contenders: &[Contender]) -> String {
-    format!("{}\n{}", reading(contenders), registering(contenders))
+    let tables = [
+        reading(contenders),
+        profile(contenders),
+        registering(contenders),
+    ];
+    tables.join("\n")
+}
+
+/// What a `GET` costs each thread, in memory and on a store.
+fn profile(contenders: &[Contender]) -> String {
+    let read = contenders
+        .iter()
+        .filter(|one| one.group == Group::Get && one.name != RAW);
+    let read = read.map(|one| {
+        let rounds = one.turns.iter().map(|turn| &turn.threads).collect();
+        (one.name.as_str(), rounds)
+    });
+    profile::shown(&read.collect::<Vec<_>>())
 }
 
 fn reading(contenders: &[Contender]) -> String {
@@ -61,20 +81,19 @@ fn registering(contenders: &[Contender]) -> String {
         let Group::Register(store) = one.group else {
             continue;
         };
-        // Each store has two bare ones: one a commit is the first.
-        let bare = |nth: usize| {
-            let of_store = |it: &&Contender| {
-                it.group == Group::Register(store) && matches!(it.subject, Subject::Store(_))
-            };
-            let found = contenders.iter().filter(of_store).nth(nth);
+        let bare = |many: bool| {
+            let found = contenders.iter().find(|it| {
+                let is_it = matches!(&it.subject, Subject::Store(bare) if bare.has_many() == many);
+                it.group == Group::Register(store) && is_it
+            });
             found.map_or(&[][..], |it| &it.turns)
         };
         let turns = &one.turns;
         rows.push(vec![
             one.name.clone(),
             spread(turns, per_second, 0),
-            ratio(turns, bare(0), per_second),
-            ratio(turns, bare(1), per_second),
+            ratio(turns, bare(false), per_second),
+            ratio(turns, bare(true), per_second),
             spread(turns, |turn| turn.cpu, 0),
             spread(turns, |turn| Some(turn.p50 / 1e3), 2),
             spread(turns, |turn| turn.p99, 1),
@@ -105,10 +124,5 @@ fn spread(turns: &[Turn], of: Figure, digits: usize) -> String {
 /// Of each round, in which the machine was the same for all.
 fn ratio(turns: &[Turn], base: &[Turn], of: Figure) -> String {
     let rounds = turns.iter().zip(base);
-    let ratios = rounds.filter_map(|(own, base)| Some(of(own)? / of(base)?));
-    let ratios: Vec<f64> = ratios.collect();
-    match ratios.is_empty() {
-        true => "–".to_owned(),
-        false => format!("{:.2}", Spread::of(ratios).median),
-    }
+    table::ratio(rounds.filter_map(|(own, base)| of(own).zip(of(base))))
 }

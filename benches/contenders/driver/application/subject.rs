@@ -1,6 +1,11 @@
 //! Who has turns, and what comes of one.
 
-use super::{Application, bare::Bare, registering};
+use super::{
+    Application,
+    bare::Bare,
+    profile::{Profile, Threads},
+    registering,
+};
 use crate::driver::{
     Args,
     compare::CONNECTIONS,
@@ -35,12 +40,14 @@ pub(super) enum Subject {
 }
 
 /// What came of one turn.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) per_second: f64,
     /// Of all processes, NATS and PostgreSQL, a request, in microseconds. Not of a bare store's caller, which is the
     /// driver.
     pub(super) cpu: Option<f64>,
+    /// The same by thread.
+    pub(super) threads: Threads,
     /// With one connection, in microseconds; of a bare store with as many as it has.
     pub(super) p50: f64,
     /// At half of what it can do itself, in milliseconds.
@@ -56,21 +63,26 @@ impl Contender {
             return Ok(Turn {
                 per_second: outcome.per_second,
                 cpu: None,
+                threads: Threads::new(),
                 p50: outcome.p50.as_secs_f64() * 1e6,
                 p99: None,
                 repeated: 0.0,
             });
         }
         registering::repeated();
-        let work = Work::of(self.subject.pids());
+        let named = self.subject.named();
+        let work = Work::of(named.iter().map(|(_, pid)| *pid).collect());
+        let profile = Profile::of(named);
         let full = self.load(CONNECTIONS, None, args, tools).await?;
-        let cpu = work.until_now().as_secs_f64() * 1e6 / full.requests;
+        let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
+        let threads = profile.a_request(full.requests);
         let one = self.load(1, None, args, tools).await?;
         let rate = ((full.per_second / 2.0) as u32).max(1);
         let half = self.load(CONNECTIONS, Some(rate), args, tools).await?;
         Ok(Turn {
             per_second: full.per_second,
             cpu: Some(cpu),
+            threads,
             p50: one.p50.as_secs_f64() * 1e6,
             p99: Some(half.p99_ms()),
             repeated: registering::repeated() as f64,
@@ -116,15 +128,22 @@ impl Contender {
 }
 
 impl Subject {
-    fn pids(&self) -> Vec<u32> {
+    /// Its processes, with NATS and the database's.
+    fn named(&self) -> Vec<(String, u32)> {
         match self {
             Self::Chain(chain) => {
                 let (stack, nats) = &**chain;
-                stack.pids().into_iter().chain([nats.pid()]).collect()
+                // As the application has them, so that each stands beside its like.
+                let hops = ["gateway", "user-service", "database-service"];
+                let members = stack.members().iter();
+                let members =
+                    members.map(|member| (hops[member.hop].to_owned(), member.process.pid()));
+                let nats = ("nats-server".to_owned(), nats.pid());
+                members.chain([nats]).collect()
             }
             Self::Application(application, server) => {
-                let all = application.named().map(|(_, pid)| pid);
-                all.chain(*server).collect()
+                let server = server.map(|pid| ("PostgreSQL".to_owned(), pid));
+                application.named().chain(server).collect()
             }
             Self::Store(_) => Vec::new(),
         }

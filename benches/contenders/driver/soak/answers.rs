@@ -18,7 +18,8 @@ type Answers = BTreeMap<String, u64>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Minute {
-    pub(super) per_second: f64,
+    /// Of the usual ones, and of those that wait in vain.
+    pub(super) per_second: [f64; 2],
     p50: Duration,
     pub(super) p99: Duration,
     usual: Answers,
@@ -29,9 +30,12 @@ pub(super) struct Minute {
 impl Minute {
     /// Reads what oha says of the usual requests, and of those that wait in vain.
     pub(super) fn read(usual: &Value, late: &Value) -> anyhow::Result<Self> {
-        let per_second = usual["summary"]["requestsPerSec"].as_f64();
+        let per_second = |report: &Value| {
+            let rate = report["summary"]["requestsPerSec"].as_f64();
+            rate.context("oha tells no rate")
+        };
         Ok(Self {
-            per_second: per_second.context("oha tells no rate")?,
+            per_second: [per_second(usual)?, per_second(late)?],
             p50: percentile(usual, "p50")?,
             p99: percentile(usual, "p99")?,
             usual: answers(usual),
@@ -95,7 +99,7 @@ pub(super) fn shown(minutes: &[Minute]) -> String {
         let first = at * TOGETHER;
         vec![
             format!("{first}–{}", first + some.len()),
-            spread(|minute| minute.per_second).shown(0),
+            spread(|minute| minute.per_second[0]).shown(0),
             spread(|minute| minute.p50.as_secs_f64() * 1e3).shown(2),
             spread(|minute| minute.p99.as_secs_f64() * 1e3).shown(1),
             good.to_string(),

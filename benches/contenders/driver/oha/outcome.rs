@@ -1,0 +1,166 @@
+//! What came of a load, from each of its requests.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Load;
+
+/// What is not timed, as a share of a load: connections are made then, and what was idle wakes up.
+const RAMP: f64 = 0.1;
+/// Requests that may fail, as a share, or one on each connection: a machine that is taken away for a moment costs those
+/// their deadline. A load of which more failed measures something else.
+const MAX_FAILED: f64 = 0.01;
+
+/// A request that was answered as it is to be.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Request {
+    /// When it was sent, from the load's begin.
+    pub(in super::super) sent: Duration,
+    /// From when it was due, if the load has a rate.
+    pub(in super::super) took: Duration,
+}
+
+/// What came of a load. All but `requests` is of the time after the ramp.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Outcome {
+    pub(in super::super) per_second: f64,
+    /// Answers to all of them.
+    pub(in super::super) requests: f64,
+    pub(in super::super) p50: Duration,
+    /// The longest there is where so many of those that were due were not sent.
+    pub(in super::super) p99: Duration,
+}
+
+impl Outcome {
+    /// Puts all requests together. One that was due and not sent by the end took longer than all that were.
+    pub(in super::super) fn of(
+        all: &[Request],
+        within: Duration,
+        rate: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let ramp = within.mul_f64(RAMP);
+        let timed = all
+            .iter()
+            .filter(|one| one.sent >= ramp && one.sent < within);
+        let mut took: Vec<Duration> = timed.map(|one| one.took).collect();
+        ensure!(!took.is_empty(), "nothing was done in time");
+        took.sort_unstable();
+        let seconds = (within - ramp).as_secs_f64();
+        let due = rate.map_or(0.0, |rate| f64::from(rate) * seconds);
+        let due = due.max(took.len() as f64);
+        let percentile = |share: f64| {
+            let place = (due * share) as usize;
+            took.get(place).copied().unwrap_or(Duration::MAX)
+        };
+        Ok(Self {
+            per_second: took.len() as f64 / seconds,
+            requests: all.len() as f64,
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+        })
+    }
+
+    /// In milliseconds; infinite where too many requests were not sent.
+    pub(in super::super) fn p99_ms(&self) -> f64 {
+        match self.p99 {
+            Duration::MAX => f64::INFINITY,
+            p99 => p99.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+/// Reads oha's list of requests that were answered:
+/// `request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,status`, in seconds.
+pub(super) fn read(list: &str, load: &Load) -> anyhow::Result<Outcome> {
+    let mut all = Vec::new();
+    let (mut dialled, mut refused) = (0.0, 0.0);
+    for line in list.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let &[start, _, dialup, _, took, _, status] = &fields[..] else {
+            anyhow::bail!("oha lists {line:?}");
+        };
+        let seconds = |field: &str| field.parse().with_context(|| format!("oha lists {line:?}"));
+        if seconds(dialup)? > 0.0 {
+            dialled += 1.0;
+        }
+        if !status.starts_with('2') {
+            refused += 1.0;
+            continue;
+        }
+        all.push(Request {
+            sent: Duration::from_secs_f64(seconds(start)?),
+            took: Duration::from_secs_f64(seconds(took)?),
+        });
+    }
+    // What has no answer is not listed, but its connection is made anew.
+    let broken = (dialled - f64::from(load.connections)).max(0.0);
+    let (good, bad) = (all.len() as f64, refused + broken);
+    let allowed = (MAX_FAILED * good).max(f64::from(load.connections));
+    ensure!(
+        good > 0.0 && bad <= allowed,
+        "{good} requests were answered well, {refused} otherwise, and {broken} connections broke"
+    );
+    if bad > 0.0 {
+        eprintln!(
+            "{refused} of {} were refused, {broken} connections broke",
+            good + refused
+        );
+    }
+    Outcome::of(&all, load.duration, load.rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(rate: Option<u32>) -> Load {
+        Load {
+            url: "http://127.0.0.1/".to_owned(),
+            connections: 1,
+            duration: Duration::from_secs(1),
+            rate,
+        }
+    }
+
+    /// Requests each 10 ms, the first of which makes its connection and takes a second.
+    fn list(count: u32, status: u32) -> String {
+        let mut text =
+            "request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,status".to_owned();
+        for nth in 0..count {
+            let (dialup, took) = if nth == 0 { (0.5, 1.0) } else { (0.0, 0.002) };
+            let start = f64::from(nth) / 100.0;
+            text += &format!("\n{start},0,{dialup},0,{took},9,{status}");
+        }
+        text
+    }
+
+    #[test]
+    fn making_connections_is_not_timed() {
+        let outcome = read(&list(100, 200), &load(None)).unwrap();
+        assert_eq!(Duration::from_millis(2), outcome.p99);
+        assert_eq!(100.0, outcome.requests);
+        assert!((outcome.per_second - 100.0).abs() < 2.0, "{outcome:?}");
+    }
+
+    #[test]
+    fn what_was_due_and_never_sent_is_later_than_all_that_was() {
+        assert_eq!(
+            2.0,
+            read(&list(100, 200), &load(Some(100))).unwrap().p99_ms()
+        );
+        // Of 180 that were due after the ramp 90 were sent.
+        let outcome = read(&list(100, 200), &load(Some(200))).unwrap();
+        assert_eq!(f64::INFINITY, outcome.p99_ms());
+        assert_eq!(Duration::MAX, outcome.p50);
+    }
+
+    #[test]
+    fn a_load_of_which_much_fails_measures_something_else() {
+        let failed = read(&list(100, 503), &load(None)).unwrap_err().to_string();
+        assert!(failed.contains("100 otherwise"), "{failed}");
+        let reconnecting = list(100, 200).replace(",0,0,0,", ",0,0.1,0,");
+        let failed = read(&reconnecting, &load(None)).unwrap_err().to_string();
+        assert!(failed.contains("99 connections broke"), "{failed}");
+    }
+}
