@@ -12,7 +12,9 @@ mod inbox;
 mod nkey;
 mod peer;
 mod publish;
+mod servers;
 mod survey;
+mod tls;
 mod trouble;
 mod unanswered;
 mod violation;
@@ -34,6 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use gate::{Gate, GateAddress, Verdict};
 pub use nkey::Nkey;
 pub use survey::{EndpointStats, ServiceStats};
+pub use tls::{Identity, Tls};
 pub use unanswered::Unanswered;
 
 use crate::{
@@ -46,6 +49,7 @@ pub(crate) use connection::without_credentials;
 use gate::Gates;
 use inbox::{Inbox, Sent};
 use peer::Peers;
+use servers::Servers;
 use trouble::Trouble;
 
 /// An answer is worth this much waiting for a connection, no more.
@@ -58,6 +62,8 @@ pub struct Options {
     pub url: String,
     /// The key that this process shows. Default none: the server lets everybody in.
     pub nkey: Option<Nkey>,
+    /// Whom it trusts and what it shows where the servers speak TLS. Default: the system's authorities.
+    pub tls: Tls,
     /// Time for a call that no request is waiting for, and so has no deadline to inherit. Default 2 s.
     pub request_timeout: Duration,
     /// How long an attempt may go without a sign of life from a replica: an answer, or its word that it
@@ -91,6 +97,7 @@ impl Default for Options {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
             nkey: None,
+            tls: Tls::default(),
             request_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_millis(250),
             reconnect_wait: Duration::from_millis(40),
@@ -141,7 +148,7 @@ struct Shared {
     health: Health,
     metrics: Metrics,
     options: Options,
-    server: spans::Server,
+    servers: Arc<Servers>,
     connected: watch::Receiver<bool>,
     refused: Arc<AtomicBool>,
     inbox: Arc<Inbox>,
@@ -169,7 +176,7 @@ impl Client {
         let trouble = Arc::new(Trouble::new(&health));
         let Connection {
             nats,
-            server,
+            servers,
             connected,
             refused,
             looking,
@@ -186,7 +193,7 @@ impl Client {
                 health,
                 metrics: Metrics::new(instance),
                 options,
-                server,
+                servers,
                 connected,
                 refused,
                 inbox,
@@ -219,6 +226,12 @@ impl Client {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns why the last attempt to connect failed, in the library's words.
+    #[cfg(feature = "app")]
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.shared.servers.failure()
     }
 
     /// Calls an operation and waits for its answer.
@@ -263,7 +276,12 @@ impl Client {
             .cloned()
             .unwrap_or_else(|| RequestScope::own_work(self.shared.options.request_timeout));
         let began = Instant::now();
-        let span = spans::route(names, &self.shared.server, &scope.request_id, &parent);
+        let span = spans::route(
+            names,
+            || self.shared.servers.current(),
+            &scope.request_id,
+            &parent,
+        );
         let result = match serde_json::to_vec(request) {
             Ok(payload) => self.attempts(names, payload.into(), &scope, &span).await,
             Err(error) => Err(Status::internal(error)),

@@ -45,8 +45,13 @@ impl Bench {
         services: &[(&'static str, usize)],
         variables: &[(&str, &str)],
     ) -> Self {
+        Self::of(Stack::empty(nats, variables), services).await
+    }
+
+    /// The same with what knows its NATS.
+    pub(crate) async fn of(stack: Stack, services: &[(&'static str, usize)]) -> Self {
         let mut bench = Self {
-            stack: Stack::empty(nats, variables),
+            stack,
             started: BTreeMap::new(),
             said: String::new(),
         };

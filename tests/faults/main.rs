@@ -41,6 +41,7 @@ mod stalls;
 mod stopwatch;
 
 mod audit;
+mod cluster;
 mod collector;
 mod cut_off;
 mod flood;

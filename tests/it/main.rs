@@ -38,6 +38,7 @@ mod start_order;
 mod status_line;
 mod stores;
 mod telemetry;
+mod tls;
 mod tokens;
 mod traces;
 mod up;

@@ -118,7 +118,7 @@ async fn without_a_running_system_status_says_so_in_one_line() {
     assert!(!good);
     assert_eq!(1, text.lines().count(), "{text}");
     assert!(
-        text.contains("NATS does not answer at nats://127.0.0.1:1"),
+        text.contains("NATS can't be reached at nats://127.0.0.1:1"),
         "{text}"
     );
 }

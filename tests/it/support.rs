@@ -1,6 +1,7 @@
 //! What the tests stand on: processes of the real program, in folders of their own.
 
 pub(crate) mod canaries;
+pub(crate) mod cluster;
 pub(crate) mod echo;
 pub(crate) mod nats;
 pub(crate) mod process;
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use cluster::Cluster;
 pub(crate) use nats::Server;
 pub(crate) use process::Process;
 pub(crate) use stack::Stack;

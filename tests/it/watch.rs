@@ -51,6 +51,6 @@ async fn a_watch_without_a_system_to_watch_ends_in_one_line() {
     let mut watch = Process::start(folder.path(), &["status", "--watch"], &nobody);
     assert!(!watch.ended().await.success());
     watch
-        .says("NATS does not answer at nats://127.0.0.1:1")
+        .says("NATS can't be reached at nats://127.0.0.1:1")
         .await;
 }

@@ -1,6 +1,7 @@
 //! `nats-serve keys`: the keys by which NATS tells the services apart.
 
 mod containers;
+mod nodes;
 
 use std::{
     fmt::Write as _,
@@ -59,6 +60,10 @@ pub(super) struct Args {
     /// restart the service.
     #[arg(long, value_name = "SERVICE", value_parser = holder)]
     replace: Option<Service>,
+    /// Makes routes.conf too, for the nodes of a NATS cluster: their password, and the routes to these hosts. The
+    /// port is 6222 where none is said.
+    #[arg(long, value_name = "HOST,HOST…", value_delimiter = ',', value_parser = nodes::route)]
+    nodes: Vec<url::Url>,
 }
 
 /// Finds who has a key by the name that its file has.
@@ -70,8 +75,8 @@ fn holder(name: &str) -> Result<Service, String> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let made = match args.for_containers {
-        true => containers::provide(&args.dir, args.replace)?,
-        false => make(&args.dir, args.replace)?,
+        true => containers::provide(&args.dir, args.replace, &args.nodes)?,
+        false => make(&args.dir, args.replace, &args.nodes)?,
     };
     let mut said = String::new();
     for file in &made {
@@ -101,13 +106,18 @@ fn uses(run: &RunFile, folder: &Path) -> bool {
 
 /// Makes what is missing in a folder of keys, and returns what it made. Several processes may ask at once.
 pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    make(folder, None)
+    make(folder, None, &[])
 }
 
-/// The same, and one key anew.
-fn make(folder: &Path, replace: Option<Service>) -> anyhow::Result<Vec<PathBuf>> {
+/// The same, and one key anew, and what the nodes of a cluster need.
+fn make(
+    folder: &Path,
+    replace: Option<Service>,
+    nodes: &[url::Url],
+) -> anyhow::Result<Vec<PathBuf>> {
     let mut making = Making::in_folder(folder)?;
     making.nkeys(&folder.join(PUBLIC), replace, |_| folder.to_owned())?;
+    making.routes(folder, nodes)?;
     Ok(making.made)
 }
 

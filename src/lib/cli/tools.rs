@@ -24,7 +24,8 @@ pub(super) async fn connect(nats: &config::Nats) -> anyhow::Result<(Client, Stri
         if nats.is_of_a_system_that_stopped() {
             bail!(config::STOPPED);
         }
-        bail!("NATS does not answer at {url}; is the system running?");
+        let reason = client.failure().unwrap_or_else(|| "no answer".to_owned());
+        bail!("NATS can't be reached at {url} ({reason}); is the system running?");
     }
     Ok((client, url))
 }

@@ -14,12 +14,11 @@ use async_nats::{
     ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
     connection::State,
 };
-use rand::Rng;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Error, Inbox, Nkey, Options, Trouble};
-use crate::{Health, Instance, Service, health, telemetry::spans};
+use super::{Error, Inbox, Nkey, Options, Tls, Trouble, servers::Servers};
+use crate::{Health, Instance, Service, health};
 
 /// A frozen server is noticed after three of these; the library's own default is a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,12 +29,12 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const READ_BUFFER: u16 = 8 * 1024;
 /// How often it is looked whether events were missed: the library drops them when 128 wait to be noted.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longest pause between two attempts to reconnect.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// For the way to one server and the handshake. A host that is gone answers nothing, and others are tried then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Connection {
     pub(super) nats: async_nats::Client,
-    pub(super) server: spans::Server,
+    pub(super) servers: Arc<Servers>,
     pub(super) connected: watch::Receiver<bool>,
     pub(super) refused: Arc<AtomicBool>,
     pub(super) looking: AbortOnDropHandle<()>,
@@ -49,11 +48,8 @@ impl Connection {
         trouble: &Arc<Trouble>,
         health: &Health,
     ) -> Result<Self, Error> {
-        let servers = servers(&options.url)?;
-        let server = servers.first().map(|first| spans::Server {
-            host: first.host().to_owned(),
-            port: first.port(),
-        });
+        let named = addresses(&options.url)?;
+        let servers = Arc::new(Servers::new(named.first()));
         let (up, connected) = watch::channel(false);
         health.fail(health::NATS, "not connected yet");
         let refused = Arc::<AtomicBool>::default();
@@ -62,6 +58,7 @@ impl Connection {
             service: instance.service(),
             public_key: options.nkey.as_ref().map(|key| key.public_key().to_owned()),
             up,
+            servers: Arc::clone(&servers),
             inbox: Arc::clone(inbox),
             trouble: Arc::clone(trouble),
             health: health.clone(),
@@ -69,26 +66,30 @@ impl Connection {
             complained: AtomicBool::new(false),
             refused: Arc::clone(&refused),
         });
-        let noting = Arc::clone(&events);
-        let nats = credentials(options.nkey.as_ref())
+        let (noting, choosing) = (Arc::clone(&events), Arc::clone(&servers));
+        let nats = secured(credentials(options.nkey.as_ref()), &options.tls)
             .name(format!("{}-{}", instance.service().name(), instance.id()))
             .custom_inbox_prefix(format!("_INBOX.{}", instance.service().subject()))
             .retry_on_initial_connect()
+            .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .read_buffer_capacity(READ_BUFFER)
-            .reconnect_delay_callback(reconnect_delay)
+            .reconnect_to_server_callback(move |known, last| {
+                let chosen = choosing.choose(&known, &last);
+                async move { chosen }
+            })
             .event_callback(move |event| {
                 let events = Arc::clone(&noting);
                 async move { events.note(&event) }
             })
-            .connect(servers)
+            .connect(named)
             .await
             .map_err(Error::Connect)?;
         let looking = AbortOnDropHandle::new(tokio::spawn(look(nats.clone(), events)));
         Ok(Self {
             nats,
-            server: server.unwrap_or_default(),
+            servers,
             connected,
             refused,
             looking,
@@ -128,7 +129,26 @@ fn credentials(nkey: Option<&Nkey>) -> ConnectOptions {
     }
 }
 
-fn servers(url: &str) -> Result<Vec<ServerAddr>, Error> {
+/// A certificate that nobody looks at is none: whoever names any has no connection without TLS.
+fn secured(options: ConnectOptions, tls: &Tls) -> ConnectOptions {
+    let options = match &tls.ca_file {
+        Some(file) => options
+            .add_root_certificates(file.clone())
+            .require_tls(true),
+        None => options,
+    };
+    match &tls.identity {
+        Some(own) => {
+            let (certificate, key) = (own.certificate_file.clone(), own.key_file.clone());
+            options
+                .add_client_certificate(certificate, key)
+                .require_tls(true)
+        }
+        None => options,
+    }
+}
+
+fn addresses(url: &str) -> Result<Vec<ServerAddr>, Error> {
     let read = |one: &str| without_login(ServerAddr::from_str(one)?);
     url.split(',')
         .map(|one| {
@@ -171,20 +191,13 @@ pub(crate) fn without_credentials(url: &str) -> String {
     shown.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
-/// Doubles from 10 ms; jittered, so that a hundred processes don't come back in step.
-fn reconnect_delay(attempts: usize) -> Duration {
-    let doubled = Duration::from_millis(10 << attempts.min(7));
-    doubled
-        .min(MAX_RECONNECT_DELAY)
-        .mul_f64(rand::rng().random_range(0.5..1.0))
-}
-
 struct Events {
     /// As it may be shown.
     url: String,
     service: Service,
     public_key: Option<String>,
     up: watch::Sender<bool>,
+    servers: Arc<Servers>,
     inbox: Arc<Inbox>,
     trouble: Arc<Trouble>,
     health: Health,
@@ -201,6 +214,7 @@ impl Events {
         match event {
             Event::Connected => {
                 self.connects.fetch_add(1, Ordering::Relaxed);
+                self.servers.connected();
                 self.trouble.connected();
                 self.up.send_replace(true);
                 self.health.pass(health::NATS, "connected");
@@ -221,8 +235,9 @@ impl Events {
             }
             Event::ClientError(error) if is_refusal(error) => self.complain_of_refusal(),
             Event::ClientError(error) => {
+                let reason = self.servers.failure().unwrap_or_else(|| error.to_string());
                 self.complain(&format!(
-                    "can't reach NATS at {} ({error}); trying on",
+                    "can't reach NATS at {} ({reason}); trying on",
                     self.url
                 ));
             }
@@ -280,14 +295,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reconnects_are_jittered_and_bounded() {
-        for attempts in [0, 1, 7, 8, 1_000_000] {
-            let delay = reconnect_delay(attempts);
-            assert!(delay >= Duration::from_millis(5) && delay <= MAX_RECONNECT_DELAY);
-        }
-    }
-
-    #[test]
     fn a_password_in_a_url_is_not_shown() {
         for (url, shown) in [
             (
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_library_is_told_no_login_that_its_debug_lines_could_show() {
-        let servers = servers("nats://me:secret@a:4222/x,token@b").expect("two servers");
+        let servers = addresses("nats://me:secret@a:4222/x,token@b").expect("two servers");
         let told = format!("{servers:?}");
         assert!(
             !told.contains("secret") && !told.contains("token"),
@@ -318,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_malformed_url_is_named() {
-        let error = servers("nats://a:4222,::").expect_err("malformed");
+        let error = addresses("nats://a:4222,::").expect_err("malformed");
         assert!(
             error
                 .to_string()

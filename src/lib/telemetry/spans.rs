@@ -113,12 +113,18 @@ pub(crate) struct Server {
 }
 
 /// Starts the caller's side of a call.
-pub(crate) fn route(names: &Names, server: &Server, request_id: &str, parent: &Context) -> Context {
+pub(crate) fn route(
+    names: &Names,
+    server: impl FnOnce() -> Server,
+    request_id: &str,
+    parent: &Context,
+) -> Context {
     if !may_be_recorded(parent) {
         return parent.clone();
     }
     let mut attributes = rpc_attributes(names, request_id);
-    attributes.push(attribute(names::SERVER_ADDRESS, server.host.clone()));
+    let server = server();
+    attributes.push(attribute(names::SERVER_ADDRESS, server.host));
     attributes.push(attribute(names::SERVER_PORT, i64::from(server.port)));
     start(
         names::PROXY_ROUTE_TO_REPLICA,

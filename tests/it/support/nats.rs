@@ -22,6 +22,8 @@ pub(crate) struct Server {
     process: Process,
     place: Place,
     port: u16,
+    /// Where it tells about itself, if its configuration says so.
+    monitor: Option<String>,
 }
 
 /// What a server leaves behind.
@@ -63,18 +65,45 @@ impl Server {
 
     /// The same with some words of its configuration replaced by others.
     pub(crate) async fn start_changed(changes: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut left = changes.to_vec();
-        for file in ["limits.conf", "nats-server.conf"] {
-            let mut text = fs::read_to_string(sources().join(file)).unwrap();
-            left.retain(|(before, after)| {
-                let found = text.contains(before);
-                text = text.replace(before, after);
-                !found
-            });
-            fs::write(folder.path().join(file), text).unwrap();
-        }
-        assert!(left.is_empty(), "not in the configuration: {left:?}");
+        let folder = changed(&["limits.conf", "nats-server.conf"], changes);
+        make_keys(folder.path());
+        let place = Place {
+            config: folder.path().join("nats-server.conf"),
+            nkeys: Some(folder.path().join("nkeys")),
+            folder,
+        };
+        Self::start_in(place, 0).await
+    }
+
+    /// Starts one node of a cluster, with keys that are there.
+    pub(crate) async fn start_node(nkeys: &Path, changes: &[(&str, &str)]) -> Self {
+        let files = [
+            "limits.conf",
+            "nats-server.conf",
+            "container.conf",
+            "cluster/node.conf",
+        ];
+        let folder = changed(&files, changes);
+        std::os::unix::fs::symlink(nkeys, folder.path().join("nkeys")).unwrap();
+        let place = Place {
+            config: folder.path().join("cluster/node.conf"),
+            nkeys: Some(nkeys.to_owned()),
+            folder,
+        };
+        Self::start_in(place, 0).await
+    }
+
+    /// Starts one that speaks TLS, with the certificates that lie in a folder.
+    pub(crate) async fn start_with_tls(certificates: &Path) -> Self {
+        let there = certificates.display().to_string();
+        let changes = [
+            (
+                "include \"limits.conf\"",
+                "include \"limits.conf\"\ninclude \"tls.conf\"",
+            ),
+            ("/etc/nats-serve/tls", there.as_str()),
+        ];
+        let folder = changed(&["limits.conf", "nats-server.conf", "tls.conf"], &changes);
         make_keys(folder.path());
         let place = Place {
             config: folder.path().join("nats-server.conf"),
@@ -106,11 +135,14 @@ impl Server {
             ],
             &[],
         );
-        let port = eventually("nats-server's port", async || port_in(ports.path())).await;
+        let listening = eventually("nats-server's port", async || listening(ports.path())).await;
+        let place_of = |kind: &str| listening[kind][0].as_str().map(str::to_owned);
+        let url = place_of("nats").or(place_of("tls")).unwrap();
         Self {
             process,
             place,
-            port,
+            port: url.rsplit_once(':').unwrap().1.parse().unwrap(),
+            monitor: place_of("monitoring"),
         }
     }
 
@@ -120,6 +152,10 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn monitor(&self) -> Option<&str> {
+        self.monitor.as_deref()
     }
 
     /// The folder of the keys that it knows.
@@ -170,16 +206,34 @@ fn sources() -> PathBuf {
     folders.expect("the folder nats of this repository")
 }
 
+/// Copies files of the configuration, with some words replaced by others.
+fn changed(files: &[&str], changes: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut left = changes.to_vec();
+    for file in files {
+        let mut text = fs::read_to_string(sources().join(file)).unwrap();
+        left.retain(|(before, after)| {
+            let found = text.contains(before);
+            text = text.replace(before, after);
+            !found
+        });
+        let copy = folder.path().join(file);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, text).unwrap();
+    }
+    assert!(left.is_empty(), "not in the configuration: {left:?}");
+    folder
+}
+
 fn make_keys(folder: &Path) {
     let (good, text) = process::run(folder, &["keys", "--dir", "nkeys"], &[]);
     assert!(good, "{text}");
 }
 
-fn port_in(ports: &Path) -> Option<u16> {
+/// What a server that listens has written of its places.
+fn listening(ports: &Path) -> Option<serde_json::Value> {
     let file = fs::read_dir(ports).ok()?.flatten().next()?;
-    let text = fs::read_to_string(file.path()).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    json["nats"][0].as_str()?.rsplit_once(':')?.1.parse().ok()
+    serde_json::from_str(&fs::read_to_string(file.path()).ok()?).ok()
 }
 
 /// Connects as a service would, by its key.

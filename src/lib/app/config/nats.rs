@@ -1,15 +1,25 @@
 //! Where NATS is, and the key that it asks for.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::{
-    duration, nkey,
+    duration, exposure, nkey,
     state::{self, RunFile},
 };
-use crate::{Service, client};
+use crate::{
+    Service,
+    client::{self, Identity, Tls},
+};
+
+/// How each part of a PEM file begins.
+const PEM: &[u8] = b"-----BEGIN";
 
 pub(crate) const STOPPED: &str = "the system of this folder is not running; start `nats-serve up`";
 
@@ -29,6 +39,26 @@ pub(crate) struct Nats {
     /// running system of this folder finds them there]
     #[arg(long, env = "NATS_NKEY_FILE", value_name = "PATH")]
     pub(crate) nats_nkey_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that the servers' certificates are checked by; with it there is no
+    /// connection without TLS [default: those of the system, where a server asks for TLS or its URL is tls://]
+    #[arg(long, env = "NATS_TLS_CA_FILE", value_name = "FILE")]
+    nats_tls_ca_file: Option<PathBuf>,
+    /// The certificate (PEM) that this process shows to servers that ask for one.
+    #[arg(
+        long,
+        env = "NATS_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "nats_tls_key_file"
+    )]
+    nats_tls_cert_file: Option<PathBuf>,
+    /// The private key (PEM) of that certificate.
+    #[arg(
+        long,
+        env = "NATS_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "nats_tls_cert_file"
+    )]
+    nats_tls_key_file: Option<PathBuf>,
     /// How long a call waits for a lost connection to come back.
     #[arg(long, env = "RECONNECT_WAIT", value_name = "DURATION", default_value = "40ms", value_parser = duration)]
     pub(crate) reconnect_wait: Duration,
@@ -56,8 +86,32 @@ impl Nats {
             url,
             attempt_timeout: self.attempt_timeout,
             nkey: key.map(|path| nkey::read(path, service)).transpose()?,
+            tls: self.tls()?,
             reconnect_wait: self.reconnect_wait,
             ..client::Options::default()
+        })
+    }
+
+    /// A file that is missing now is a mistake; one that is replaced later is read for the next connection.
+    fn tls(&self) -> anyhow::Result<Tls> {
+        let ca_file = self.nats_tls_ca_file.as_deref();
+        let own = (&self.nats_tls_cert_file, &self.nats_tls_key_file);
+        let identity = match own {
+            (Some(certificate), Some(key)) => {
+                let identity = Identity {
+                    certificate_file: readable("NATS_TLS_CERT_FILE", certificate)?,
+                    key_file: readable("NATS_TLS_KEY_FILE", key)?,
+                };
+                exposure::warn_of_file(key);
+                Some(identity)
+            }
+            _ => None,
+        };
+        Ok(Tls {
+            ca_file: ca_file
+                .map(|file| readable("NATS_TLS_CA_FILE", file))
+                .transpose()?,
+            identity,
         })
     }
 
@@ -65,4 +119,15 @@ impl Nats {
     pub(crate) fn is_of_a_system_that_stopped(&self) -> bool {
         self.nats_url.is_none() && !state::is_held()
     }
+}
+
+fn readable(variable: &str, file: &Path) -> anyhow::Result<PathBuf> {
+    let text = fs::read(file).with_context(|| format!("{variable}: {}", file.display()))?;
+    if !text.windows(PEM.len()).any(|words| words == PEM) {
+        bail!(
+            "{variable}: {} is not PEM; its parts begin with -----BEGIN",
+            file.display()
+        );
+    }
+    Ok(file.to_owned())
 }

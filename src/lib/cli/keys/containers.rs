@@ -16,16 +16,21 @@ use super::{Making, PUBLIC, make_folder};
 use crate::{Service, instance::random_token};
 
 /// Letters and digits of a password or token: more than 200 bits.
-const LENGTH: usize = 40;
+pub(super) const LENGTH: usize = 40;
 
 /// Makes what is missing below a folder, and returns what it made.
-pub(super) fn provide(folder: &Path, replace: Option<Service>) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn provide(
+    folder: &Path,
+    replace: Option<Service>,
+    nodes: &[url::Url],
+) -> anyhow::Result<Vec<PathBuf>> {
     let nats = folder.join("nats");
     // Each of the folders may be a volume; two runs share this one, whatever is above it.
     let mut making = Making::in_folder(&nats)?;
     making.nkeys(&nats.join(PUBLIC), replace, |holder| {
         folder.join(holder.subject())
     })?;
+    making.routes(&nats, nodes)?;
 
     let postgres = folder.join("postgres");
     make_folder(&postgres)?;
@@ -53,7 +58,7 @@ mod tests {
     fn each_container_gets_its_own_and_a_second_run_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path();
-        let made = provide(keys, None).unwrap();
+        let made = provide(keys, None, &[]).unwrap();
         let mut names: Vec<_> = made
             .iter()
             .map(|file| file.strip_prefix(keys).unwrap().to_str().unwrap())
@@ -75,7 +80,7 @@ mod tests {
             ],
             *names
         );
-        assert!(provide(keys, None).unwrap().is_empty());
+        assert!(provide(keys, None, &[]).unwrap().is_empty());
 
         let text = |name: &str| fs::read_to_string(keys.join(name)).unwrap();
         assert_eq!(LENGTH, text("gateway/tokens").trim().len());
@@ -93,7 +98,7 @@ mod tests {
         }
 
         let before = (text("user/user.nk"), text("gateway/gateway.nk"));
-        let made = provide(keys, Some(crate::app::api::user::USER)).unwrap();
+        let made = provide(keys, Some(crate::app::api::user::USER), &[]).unwrap();
         assert_eq!(
             [keys.join("user/user.nk"), keys.join("nats/nkeys.conf")],
             *made
@@ -105,7 +110,7 @@ mod tests {
         fs::write(keys.join("postgres/password"), "another\n").unwrap();
         assert_eq!(
             [keys.join("database/postgres-password")],
-            *provide(keys, None).unwrap()
+            *provide(keys, None, &[]).unwrap()
         );
         assert_eq!("another\n", text("database/postgres-password"));
     }

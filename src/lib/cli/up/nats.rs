@@ -79,8 +79,9 @@ async fn see_that_it_answers(named: &config::Nats, url: &str) -> anyhow::Result<
                 client::without_credentials(url)
             );
         }
+        let reason = client.failure().unwrap_or_else(|| "no answer".to_owned());
         bail!(
-            "no NATS server answers at NATS_URL={}; start it, or unset NATS_URL to run one here",
+            "no NATS server answers at NATS_URL={} ({reason}); start it, or unset NATS_URL to run one here",
             client::without_credentials(url)
         );
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{servers, without_credentials};
+use super::{addresses, without_credentials};
 
 const SECRET: &str = "S3CRET";
 
@@ -16,7 +16,7 @@ proptest! {
             "((nats|tls|ws|x)?:?/{0,2}[^,]{0,12}(:[0-9]{0,6})?,?){0,3}",
         ]
     ) {
-        if let Ok(servers) = servers(&url) {
+        if let Ok(servers) = addresses(&url) {
             prop_assert!(!servers.is_empty());
             for server in servers {
                 // As they are read for the spans.
@@ -35,7 +35,7 @@ proptest! {
     ) {
         let url = format!("{scheme}me:{before}{SECRET}{after}@{host},nats://b");
         prop_assert!(!without_credentials(&url).contains(SECRET), "{}", url);
-        if let Err(error) = servers(&url) {
+        if let Err(error) = addresses(&url) {
             let words = format!("{error} {:?}", std::error::Error::source(&error));
             prop_assert!(!words.contains(SECRET), "{}", words);
         }
