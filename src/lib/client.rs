@@ -72,6 +72,10 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
     pub reconnect_wait: Duration,
+    /// How long calls wait for a service of which no replica listens, from the first that finds it so: its replicas
+    /// may all be restarting. Once it has been away for that time none waits. Default 0: it is `unavailable` at once, after
+    /// three attempts.
+    pub absence_wait: Duration,
 }
 
 /// Less would be a question after the other.
@@ -85,6 +89,7 @@ impl Options {
             &mut self.request_timeout,
             &mut self.attempt_timeout,
             &mut self.reconnect_wait,
+            &mut self.absence_wait,
         ] {
             *wait = MAX_TIMEOUT.min(*wait);
         }
@@ -101,6 +106,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_millis(250),
             reconnect_wait: Duration::from_millis(40),
+            absence_wait: Duration::ZERO,
         }
     }
 }
@@ -247,7 +253,8 @@ impl Client {
     /// another instance has given a sign of life, `attempt_timeout` at most), and over ten
     /// seconds no more repetitions of calls to a service than 100 and a tenth of its calls. A replica that
     /// says that it is working is waited for, whatever it takes. After a silent attempt first
-    /// attempts go for 15 s to instances that have answered since.
+    /// attempts go for 15 s to instances that have answered since. Where no replica listens, `absence_wait` says whether
+    /// that is waited out; this is no attempt more.
     ///
     /// # Errors
     ///

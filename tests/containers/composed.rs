@@ -1,5 +1,6 @@
 //! docker-compose.yml as it stands in the repository, from nothing to a system that does what README says.
 
+mod cluster;
 mod confined;
 mod system;
 
@@ -56,6 +57,7 @@ async fn the_composed_system_does_what_the_readme_says() {
     a_key_is_replaced_as_the_document_says(&system).await;
     a_process_of_the_host_joins(&system).await;
     whoever_starts_it_again_keeps_keys_and_users(&system).await;
+    cluster::nothing_that_is_replaced_is_missed(&system).await;
 }
 
 fn the_image_is_small_and_labelled() {

@@ -1,5 +1,7 @@
 //! The PostgreSQL store: the contract of stores, and a server that is late, away, frozen or refuses us.
 
+mod tls;
+
 use std::time::{Duration, Instant};
 
 use nats_serve::{Code, traces::Trace};

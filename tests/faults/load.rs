@@ -204,6 +204,13 @@ impl Report {
         self.0.iter().filter(|one| !one.succeeded()).count()
     }
 
+    /// How many were answered by none of some statuses, or not at all.
+    pub(crate) fn answered_other_than(&self, statuses: &[u16]) -> usize {
+        let is_other =
+            |one: &&Outcome| !matches!(&one.result, Ok(status) if statuses.contains(status));
+        self.0.iter().filter(is_other).count()
+    }
+
     /// How long each one took.
     pub(crate) fn took(&self) -> Vec<Duration> {
         self.0.iter().map(|one| one.took).collect()

@@ -43,6 +43,7 @@ mod stopwatch;
 mod audit;
 mod cluster;
 mod collector;
+mod crowd;
 mod cut_off;
 mod flood;
 mod frozen;

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::HeaderMap;
@@ -239,4 +239,55 @@ async fn an_attempt_timeout_of_nothing_is_no_storm_of_pings() {
         asked += 1;
     }
     assert!(asked < 100, "{asked}");
+}
+
+#[tokio::test]
+async fn a_service_whose_replicas_all_restart_is_waited_for_if_that_is_wanted() {
+    let nats = Server::start().await;
+    let options = Options {
+        url: nats.url(),
+        request_timeout: Duration::from_secs(20),
+        absence_wait: Duration::from_secs(10),
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(CALLER), options)
+        .await
+        .unwrap();
+    client.ready().await;
+    // One is as good as the other: of a call that found nobody nothing was begun.
+    let (nap, sleep) = (client.call::<Nap>(&0), client.call::<Sleep>(&0));
+    let calling = async { tokio::join!(nap, sleep) };
+    let starting = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Running::start(&nats).await
+    };
+    let ((nap, sleep), echo) = tokio::join!(calling, starting);
+    assert_eq!((0, 0), (nap.unwrap(), sleep.unwrap()));
+    assert_eq!(2, echo.begun());
+    echo.leave().await;
+}
+
+#[tokio::test]
+async fn a_service_that_stays_away_is_waited_for_once_and_not_by_each_call() {
+    let nats = Server::start().await;
+    let options = Options {
+        url: nats.url(),
+        request_timeout: Duration::from_secs(30),
+        absence_wait: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(CALLER), options)
+        .await
+        .unwrap();
+    client.ready().await;
+    let began = Instant::now();
+    let away = client.call::<Nap>(&0).await.unwrap_err();
+    assert_eq!(Some(Unanswered::NoResponders), away.unanswered());
+    assert!(began.elapsed() >= Duration::from_secs(1), "{began:?}");
+    // As many as would take a minute and more if each waited.
+    for _ in 0..100 {
+        let away = client.call::<Nap>(&0).await.unwrap_err();
+        assert_eq!(Some(Unanswered::NoResponders), away.unanswered());
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{began:?}");
 }

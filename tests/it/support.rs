@@ -1,6 +1,7 @@
 //! What the tests stand on: processes of the real program, in folders of their own.
 
 pub(crate) mod canaries;
+pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod echo;
 pub(crate) mod nats;

@@ -1,42 +1,11 @@
 //! TLS to NATS, with a certificate authority of the test's own.
 
-use std::{path::Path, process::Command};
-
-use crate::support::{Server, Stack, process, stack::SERVICES};
-
-/// Makes an authority, and the certificates of a server and of a client that it vouches for.
-fn certificates(folder: &Path) {
-    let openssl = |line: &str| {
-        let made = Command::new("openssl")
-            .args(line.split(' '))
-            .current_dir(folder)
-            .output()
-            .expect("this test needs openssl");
-        let said = String::from_utf8_lossy(&made.stderr);
-        assert!(made.status.success(), "openssl {line}: {said}");
-    };
-    for ca in ["ca", "another-ca"] {
-        openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}-key.pem -out {ca}.pem"
-        ));
-    }
-    for (name, more) in [
-        ("server", "subjectAltName=IP:127.0.0.1"),
-        ("client", "subjectAltName=DNS:client"),
-    ] {
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -addext {more} -keyout {name}-key.pem -out {name}.csr"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -copy_extensions copy -out {name}.pem"
-        ));
-    }
-}
+use crate::support::{Server, Stack, certificates, process, stack::SERVICES};
 
 #[tokio::test]
 async fn the_application_speaks_tls_with_a_server_that_asks_for_a_certificate() {
     let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    certificates::make(folder.path());
     let nats = Server::start_with_tls(folder.path()).await;
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (ca, another) = (file("ca.pem"), file("another-ca.pem"));
@@ -76,7 +45,7 @@ async fn the_application_speaks_tls_with_a_server_that_asks_for_a_certificate() 
 #[tokio::test]
 async fn whoever_asks_for_tls_has_no_connection_without() {
     let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    certificates::make(folder.path());
     let nats = Server::start_secured().await;
     let (url, keys) = (nats.url(), nats.nkeys().unwrap().display().to_string());
     let ca = folder.path().join("ca.pem").display().to_string();

@@ -172,12 +172,16 @@ fn own_cpu(place: &Path) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds))
 }
 
-/// The time that each thread of a process has computed so far, by its name; those of one name together.
+/// The time that each thread of a process has computed so far, by its name, the first as `main`; those of one name together.
 pub(super) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
     let mut threads = BTreeMap::new();
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     for task in tasks.into_iter().flatten().flatten() {
-        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        // The kernel names it for the program.
+        let name = match task.file_name() == *pid.to_string() {
+            true => "main".to_owned(),
+            false => fs::read_to_string(task.path().join("comm")).unwrap_or_default(),
+        };
         let spent = own_cpu(&task.path()).unwrap_or_default();
         *threads.entry(name.trim().to_owned()).or_default() += spent;
     }

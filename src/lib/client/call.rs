@@ -29,6 +29,9 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Pause before the next attempt, jittered to between half and all of it, doubled each time.
 const BACKOFF: Duration = Duration::from_millis(20);
 
+/// Pause before a service that nobody offers is asked for again, jittered like the others.
+const ASKING_AGAIN: Duration = Duration::from_millis(40);
+
 /// How an attempt ended without a payload. Boxed where it is returned: answers are the rule.
 pub(super) struct Failure {
     status: Status,
@@ -120,9 +123,15 @@ impl Client {
         };
         let durations = self.shared.metrics.calls();
         call.peer.called();
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let pause = backoff(attempt);
-            let failure = match self.outcome(&call, attempt, pause).await {
+            let mut outcome = self.outcome(&call, attempt, pause).await;
+            if !self.shared.options.absence_wait.is_zero() && is_absence(&outcome) {
+                outcome = Box::pin(self.when_present(&call, attempt, pause, outcome)).await;
+            }
+            let failure = match outcome {
                 Ok((head, reply)) => {
                     durations.attempted(names, ANSWERED);
                     call.peer.answered(&head);
@@ -154,7 +163,26 @@ impl Client {
             }
             sleep(pause).await;
         }
-        unreachable!("attempts are counted and end")
+    }
+
+    /// Asks again for a while where nobody listens: a service that is restarted is back soon, and of this nobody has
+    /// begun anything, so it is no further attempt. What was found last counts.
+    async fn when_present(
+        &self,
+        call: &Call<'_>,
+        attempt: u32,
+        pause: Duration,
+        mut outcome: Outcome,
+    ) -> Outcome {
+        while is_absence(&outcome)
+            && ASKING_AGAIN < call.scope.remaining()
+            && call.peer.absent_for() < self.shared.options.absence_wait
+        {
+            let share = rand::rng().random_range(0.5..1.0);
+            sleep(ASKING_AGAIN.mul_f64(share)).await;
+            outcome = self.outcome(call, attempt, pause).await;
+        }
+        outcome
     }
 
     /// Makes an attempt; one that went to an instance which is no more goes to the group instead.
@@ -323,6 +351,11 @@ impl Call<'_> {
         let status = Status::unavailable(words).with_unanswered(Unanswered::TimedOut);
         Failure::new(SILENT, true, status)
     }
+}
+
+fn is_absence(outcome: &Outcome) -> bool {
+    let how = |failure: &Failure| failure.status.unanswered();
+    matches!(outcome, Err(failure) if how(failure) == Some(Unanswered::NoResponders))
 }
 
 fn finish(head: ReplyHead, answer: Answer) -> Outcome {

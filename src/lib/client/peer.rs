@@ -54,6 +54,8 @@ struct Instances {
     known: Vec<Known>,
     steering: Option<Steering>,
     proved_at: Option<Instant>,
+    /// When a call first found nobody, since somebody has answered.
+    absent_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -165,6 +167,13 @@ impl Peer {
         }
     }
 
+    /// Notes that nobody listens, and returns for how long calls have found it so.
+    pub(super) fn absent_for(&self) -> Duration {
+        let mut instances = self.instances();
+        let since = instances.absent_since.get_or_insert_with(Instant::now);
+        since.elapsed()
+    }
+
     /// Waits until there is an instance to steer to.
     pub(super) async fn somebody_is_alive(&self) {
         loop {
@@ -217,6 +226,7 @@ impl Peer {
 
 impl Instances {
     fn answered(&mut self, head: &ReplyHead) {
+        self.absent_since = None;
         let now = Instant::now();
         if let Some(known) = self.find(&head.replica) {
             known.answered = now;

@@ -66,6 +66,21 @@ impl System {
         format!("{image} {ports}{}{files} -p {}", compose(), self.project)
     }
 
+    /// Replaces the containers of services by those of another image, as scripts/roll does it.
+    #[track_caller]
+    pub(crate) fn roll(&self, image: &str, services: &[&str]) {
+        let files = ["docker-compose.yml"].iter().chain(&self.overrides);
+        let files: Vec<&str> = files.copied().collect();
+        let mut command = Command::new("scripts/roll");
+        command
+            .args(services)
+            .env("NATS_SERVE_IMAGE", image)
+            .env("COMPOSE_FILE", files.join(":"))
+            .env("COMPOSE_PROJECT_NAME", &self.project)
+            .envs(PORTS.map(|port| (port, "0")));
+        println!("{}", must(&mut command));
+    }
+
     /// Runs each command that a section of a document shows, and returns what they printed.
     #[track_caller]
     pub(crate) fn run_the_commands_of(&self, document: &str, heading: &str) -> String {

@@ -105,6 +105,25 @@ impl Cluster {
         counts
     }
 
+    /// Tells what each node has of clients, subscriptions and memory.
+    #[allow(dead_code, reason = "tests/faults looks at it")]
+    pub(crate) async fn usage(&self) -> String {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            if let Node::Up(server) = node {
+                let about = asked(server, "varz").await.unwrap();
+                let number = |name: &str| about[name].as_u64().unwrap_or_default();
+                all.push(format!(
+                    "{} clients, {} subscriptions, {} MB",
+                    number("connections"),
+                    number("subscriptions"),
+                    number("mem") / 1_000_000
+                ));
+            }
+        }
+        all.join("; ")
+    }
+
     /// Waits until a node has a route to each of the others.
     async fn is_whole_at(&mut self, node: usize) {
         let Node::Up(server) = &self.nodes[node] else {

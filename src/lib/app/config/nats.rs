@@ -62,6 +62,10 @@ pub(crate) struct Nats {
     /// How long a call waits for a lost connection to come back.
     #[arg(long, env = "RECONNECT_WAIT", value_name = "DURATION", default_value = "40ms", value_parser = duration)]
     pub(crate) reconnect_wait: Duration,
+    /// How long calls wait for a service of which no replica listens, from the first that finds it so; it may be
+    /// restarting. Once it has been away for so long none waits.
+    #[arg(long, env = "ABSENCE_WAIT", value_name = "DURATION", default_value = "0ms", value_parser = duration)]
+    pub(crate) absence_wait: Duration,
 }
 
 impl Nats {
@@ -88,6 +92,7 @@ impl Nats {
             nkey: key.map(|path| nkey::read(path, service)).transpose()?,
             tls: self.tls()?,
             reconnect_wait: self.reconnect_wait,
+            absence_wait: self.absence_wait,
             ..client::Options::default()
         })
     }

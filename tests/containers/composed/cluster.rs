@@ -1,0 +1,208 @@
+//! NATS as a cluster of three, and everything restarted and replaced under load: docker-compose.cluster.yml and
+//! scripts/roll, as docs/scaling.md has them.
+
+use std::{future::Future, process::Command, time::Duration};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{System, confined, system::IMAGE};
+use crate::{
+    engine::{docker, must, repository},
+    faults::load::{Load, Report},
+    settings::figure,
+    support::eventually,
+};
+
+/// What reads at one gateway, and registers at the other.
+const READS: u32 = 40;
+const WRITES: u32 = 20;
+const NODES: [&str; 3] = ["nats", "nats-2", "nats-3"];
+/// The services of which there are several containers.
+const SERVICES: [&str; 3] = ["user-service", "database-service", "notification-service"];
+/// Between two faults.
+const CALM: Duration = Duration::from_secs(2);
+/// Another version of the image.
+const NEXT: &str = "nats-serve:tested-next";
+
+pub(super) async fn nothing_that_is_replaced_is_missed(system: &System) {
+    let system = system.with("docker-compose.cluster.yml");
+    let twice = SERVICES.map(|service| format!("--scale {service}=2"));
+    system.compose(&format!("up -d --scale gateway=2 {}", twice.join(" ")));
+    for gateway in [1, 2] {
+        eventually("an answer of each gateway", async || {
+            let reply = reqwest::get(system.gateway(gateway, "/user/1"))
+                .await
+                .ok()?;
+            (reply.status() == 200).then_some(())
+        })
+        .await;
+    }
+    confined::nobody_may_more_than_it_needs(&system);
+    nodes_die(&system).await;
+    nodes_are_upgraded(&system).await;
+    everything_is_restarted(&system).await;
+    a_version_follows_another(&system).await;
+    gateways_share_everything(&system).await;
+    the_store_is_restarted(&system).await;
+}
+
+/// Reads and registers while something happens.
+async fn under_load(system: &System, what: &str, happens: impl Future<Output = ()>) -> [Report; 2] {
+    let reads = Load::start(system.gateway(1, "/user/1"), READS);
+    let writes = Load::registering(system.gateway(2, "/register"), WRITES);
+    sleep(CALM).await;
+    happens.await;
+    sleep(CALM).await;
+    let reports = [reads.stop().await, writes.stop().await];
+    figure(&format!("{what}: GET"), &reports[0]);
+    figure(&format!("{what}: POST"), &reports[1]);
+    reports
+}
+
+async fn without_a_failure(system: &System, what: &str, happens: impl Future<Output = ()>) {
+    for report in under_load(system, what, happens).await {
+        report.assert_no_failure();
+    }
+}
+
+async fn nodes_die(system: &System) {
+    without_a_failure(system, "each node of NATS killed in turn", async {
+        for node in NODES {
+            let id = system.id(node);
+            docker(&["kill", &id]);
+            sleep(CALM).await;
+            docker(&["start", &id]);
+            system.is_healthy(&id).await;
+            sleep(CALM).await;
+        }
+    })
+    .await;
+}
+
+async fn nodes_are_upgraded(system: &System) {
+    without_a_failure(system, "each node of NATS replaced in turn", async {
+        for node in NODES {
+            system.compose(&format!("up -d --no-deps --force-recreate {node}"));
+            system.is_healthy(&system.id(node)).await;
+            sleep(CALM).await;
+        }
+    })
+    .await;
+}
+
+/// By what compose has for it: all containers of a service at once.
+async fn everything_is_restarted(system: &System) {
+    for service in SERVICES.into_iter().chain(["mail", "jaeger"]) {
+        let what = format!("docker compose restart {service}");
+        without_a_failure(system, &what, async {
+            system.compose(&format!("restart {service}"));
+        })
+        .await;
+    }
+    // A gateway is restarted when no balancer sends to it any more.
+    for gateway in [1, 2] {
+        let reads = Load::start(system.gateway(3 - gateway, "/user/1"), READS);
+        docker(&["restart", &system.ids("gateway")[gateway - 1]]);
+        eventually("the gateway again", async || {
+            let reply = reqwest::get(system.gateway(gateway, "/user/1"))
+                .await
+                .ok()?;
+            (reply.status() == 200).then_some(())
+        })
+        .await;
+        let report = reads.stop().await;
+        figure("the other gateway restarted: GET", &report);
+        report.assert_no_failure();
+    }
+}
+
+async fn a_version_follows_another(system: &System) {
+    let file = format!("printf 'FROM {IMAGE}\\nLABEL next=yes\\n' | docker build -q -t {NEXT} -");
+    must(Command::new("sh").args(["-c", &file]));
+    let before = SERVICES.map(|service| system.ids(service));
+    without_a_failure(system, "all services rolled to another image", async {
+        system.roll(NEXT, &SERVICES);
+    })
+    .await;
+    for (service, before) in SERVICES.iter().zip(before) {
+        let now = system.ids(service);
+        assert_eq!(2, now.len(), "{service}");
+        for id in now {
+            assert!(!before.contains(&id), "{service}");
+            let image = docker(&["inspect", "--format", "{{.Config.Image}}", &id]);
+            assert_eq!(NEXT, image.trim(), "{service}");
+        }
+    }
+}
+
+async fn gateways_share_everything(system: &System) {
+    let client = reqwest::Client::new();
+    let body = serde_json::json!({"name": "Eve", "email": "eve@example.com"});
+    let mut answers = Vec::new();
+    for gateway in [1, 2] {
+        let request = client
+            .post(system.gateway(gateway, "/register"))
+            .header("idempotency-key", "both-gateways")
+            .json(&body);
+        let reply = request.send().await.unwrap();
+        assert_eq!(201, reply.status());
+        answers.push(reply.json::<Value>().await.unwrap()["data"]["user"].clone());
+    }
+    assert_eq!(answers[0], answers[1]);
+    let id = answers[0]["id"].as_str().unwrap();
+    for gateway in [1, 2] {
+        let read = reqwest::get(system.gateway(gateway, &format!("/user/{id}"))).await;
+        let read: Value = read.unwrap().json().await.unwrap();
+        assert_eq!(answers[0], read["data"]["user"]);
+    }
+    let status = system.compose("run --rm -T tools status");
+    let gateways = status.lines().filter(|line| line.starts_with("gateway"));
+    assert_eq!(2, gateways.count(), "{status}");
+}
+
+async fn the_store_is_restarted(system: &System) {
+    let [reads, writes] = under_load(system, "docker compose restart postgres", async {
+        system.compose("restart postgres");
+        system.is_healthy(&system.id("postgres")).await;
+        sleep(CALM).await;
+    })
+    .await;
+    // 503 while it is away, and 504 where its silence took the time; then all is as before.
+    for report in [&reads, &writes] {
+        let other = report.answered_other_than(&[200, 201, 503, 504]);
+        assert_eq!(0, other, "{report}");
+    }
+    without_a_failure(system, "after the restart of postgres", async {}).await;
+}
+
+impl System {
+    /// A path at one of the gateways, which are counted from 1.
+    fn gateway(&self, nth: usize, path: &str) -> String {
+        let id = &self.ids("gateway")[nth - 1];
+        let address = docker(&["port", id, "8000"]);
+        format!("http://{}{path}", address.lines().next().unwrap().trim())
+    }
+
+    /// The containers of a service, the oldest first.
+    fn ids(&self, service: &str) -> Vec<String> {
+        let ids = self.compose(&format!("ps -q {service}"));
+        let created = |id: &str| docker(&["inspect", "--format", "{{.Created}}", id]);
+        let mut ids: Vec<(String, String)> =
+            ids.lines().map(|id| (created(id), id.to_owned())).collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn id(&self, service: &str) -> String {
+        self.ids(service).swap_remove(0)
+    }
+
+    async fn is_healthy(&self, id: &str) {
+        eventually("a healthy container", async || {
+            let health = docker(&["inspect", "--format", "{{.State.Health.Status}}", id]);
+            (health.trim() == "healthy").then_some(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,210 @@
+//! Hundreds of replicas on a cluster of three: what they cost the servers, how soon all are found, and whether calls
+//! notice that they come and go. Each has a connection of its own, as a process has; all are in this one.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use nats_serve::{
+    Client, Instance, Operation, Replica, Service, Shutdown,
+    client::{Nkey, Options},
+    replica::Limits,
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+use crate::{
+    bench::turn,
+    settings::{figure, number},
+    stopwatch::percentile,
+    support::{Cluster, eventually},
+};
+
+/// Names that nats/nats-server.conf has keys for.
+const CALLER: Service = Service::new("gateway");
+const CALLEE: Service = Service::new("user-service").with_subject("user");
+const TOOLS: Service = Service::new("tools");
+/// Unless `NATS_SERVE_FAULTS_CROWD` asks for more.
+const CROWD: usize = 150;
+/// Who come, and who go, at a time.
+const CHURN: usize = 10;
+const CALLS: usize = 1_000;
+
+/// Tells who answers. It may not be repeated: what is lost shows.
+struct Who;
+
+impl Operation for Who {
+    const SERVICE: Service = CALLEE;
+    const NAME: &'static str = "who";
+    const IDEMPOTENT: bool = false;
+    type Request = ();
+    type Reply = String;
+}
+
+struct Member {
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+}
+
+impl Member {
+    async fn join(cluster: &Cluster) -> Self {
+        let client = connect(cluster, CALLEE).await;
+        let id = client.instance().id().to_owned();
+        let replica = Replica::new(&client)
+            .with_limits(Limits::default())
+            .handle::<Who>(move |_ctx, ()| {
+                let id = id.clone();
+                async move { Ok(id) }
+            });
+        let running = replica.start().await.unwrap();
+        let shutdown = Shutdown::new();
+        let until = shutdown.clone();
+        let task = tokio::spawn(async move { running.until(&until).await });
+        Self { shutdown, task }
+    }
+
+    async fn leave(self) {
+        self.shutdown.request();
+        self.task.await.unwrap();
+    }
+}
+
+async fn connect(cluster: &Cluster, service: Service) -> Client {
+    let file = cluster.nkeys().join(format!("{}.nk", service.subject()));
+    let nkey: Nkey = std::fs::read_to_string(file).unwrap().parse().unwrap();
+    let options = Options {
+        url: cluster.urls(),
+        nkey: Some(nkey),
+        request_timeout: Duration::from_secs(10),
+        reconnect_wait: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(service), options)
+        .await
+        .unwrap();
+    client.ready().await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_replicas_are_found_and_used_and_come_and_go_without_a_loss() {
+    let _turn = turn().await;
+    let cluster = Cluster::of_three().await;
+    let (caller, tools) = (
+        connect(&cluster, CALLER).await,
+        connect(&cluster, TOOLS).await,
+    );
+    let mut members: Vec<Member> = Vec::new();
+    let most = number("NATS_SERVE_FAULTS_CROWD").map_or(CROWD, |most| most as usize);
+    for size in [10, most / 3, most] {
+        let started = Instant::now();
+        while members.len() < size {
+            let missing = (size - members.len()).min(CHURN);
+            members.extend(join_all((0..missing).map(|_| Member::join(&cluster))).await);
+        }
+        figure(
+            &format!("{size} replicas, all ready after"),
+            format!("{:.1?}", started.elapsed()),
+        );
+        figure(
+            &format!("{size} replicas, at the nodes"),
+            cluster.usage().await,
+        );
+        all_are_found(&tools, size).await;
+        are_called(&caller, size).await;
+    }
+    come_and_go(&cluster, &caller, &mut members).await;
+    all_are_found(&tools, members.len()).await;
+    let left = Instant::now();
+    let count = members.len();
+    join_all(members.into_iter().map(Member::leave)).await;
+    figure(
+        &format!("{count} replicas, all left after"),
+        format!("{:.1?}", left.elapsed()),
+    );
+}
+
+async fn all_are_found(tools: &Client, size: usize) {
+    let took = eventually("everybody in discovery", async || {
+        let asked = Instant::now();
+        let found = tools.survey(Duration::from_secs(10)).await;
+        (found.len() == size).then(|| asked.elapsed())
+    })
+    .await;
+    figure(
+        &format!("{size} replicas, all listed within"),
+        format!("{took:.1?}"),
+    );
+}
+
+/// One call after the other: what it takes to reach any of them, and how many had one.
+async fn are_called(caller: &Client, size: usize) {
+    let mut took = Vec::new();
+    let mut seen = BTreeSet::new();
+    for _ in 0..CALLS {
+        let asked = Instant::now();
+        seen.insert(caller.call::<Who>(&()).await.unwrap());
+        took.push(asked.elapsed());
+    }
+    figure(
+        &format!("{size} replicas, {CALLS} calls"),
+        format!(
+            "p50 {:.2?}, p99 {:.1?}, answered by {} of them",
+            percentile(took.clone(), 50),
+            percentile(took, 99),
+            seen.len()
+        ),
+    );
+    // Of a thousand draws each of ten has some; of more replicas most have one.
+    assert!(seen.len() * 2 > size.min(CALLS), "{} of {size}", seen.len());
+}
+
+/// A third of them is replaced while calls go on that can't be repeated.
+async fn come_and_go(cluster: &Cluster, caller: &Client, members: &mut Vec<Member>) {
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let calling = tokio::spawn({
+        let (caller, outcomes) = (caller.clone(), Arc::clone(&outcomes));
+        async move {
+            let mut due = tokio::time::interval(Duration::from_millis(5));
+            loop {
+                due.tick().await;
+                let (caller, outcomes) = (caller.clone(), Arc::clone(&outcomes));
+                tokio::spawn(async move {
+                    let outcome = caller.call::<Who>(&()).await;
+                    outcomes
+                        .lock()
+                        .unwrap()
+                        .push(outcome.map_err(|status| status.to_string()));
+                });
+            }
+        }
+    });
+    let began = Instant::now();
+    let replaced = members.len() / 3;
+    for _ in 0..replaced / CHURN {
+        let next = join_all((0..CHURN).map(|_| Member::join(cluster))).await;
+        let old: Vec<Member> = members.drain(..CHURN).collect();
+        members.extend(next);
+        join_all(old.into_iter().map(Member::leave)).await;
+    }
+    let took = began.elapsed();
+    calling.abort();
+    sleep(Duration::from_secs(1)).await;
+    let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
+    let lost: Vec<_> = outcomes
+        .iter()
+        .filter_map(|one| one.as_ref().err())
+        .collect();
+    figure(
+        "replicas replaced under 200 calls a second",
+        format!(
+            "{replaced} of {} in {took:.1?}, {} of {} calls lost",
+            members.len(),
+            lost.len(),
+            outcomes.len()
+        ),
+    );
+    assert!(lost.is_empty(), "{lost:?}");
+}
