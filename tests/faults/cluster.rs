@@ -7,9 +7,10 @@ use tokio::time::sleep;
 use crate::{
     bench::{Bench, turn},
     load::Load,
+    nodes::Cluster,
     registered::assert_each_once,
     settings::{figure, rate},
-    support::{Cluster, Stack},
+    support::Stack,
 };
 
 const SERVICES: [(&str, usize); 4] = [

@@ -17,9 +17,10 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
     bench::turn,
+    nodes::Cluster,
     settings::{figure, number},
     stopwatch::percentile,
-    support::{Cluster, eventually},
+    support::eventually,
 };
 
 /// Names that nats/nats-server.conf has keys for.

@@ -205,6 +205,7 @@ impl Report {
     }
 
     /// How many were answered by none of some statuses, or not at all.
+    #[allow(dead_code, reason = "tests/containers restarts a store")]
     pub(crate) fn answered_other_than(&self, statuses: &[u16]) -> usize {
         let is_other =
             |one: &&Outcome| !matches!(&one.result, Ok(status) if statuses.contains(status));

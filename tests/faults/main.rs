@@ -33,6 +33,7 @@ mod bench;
 mod calls;
 mod frames;
 mod load;
+mod nodes;
 mod proxy;
 mod receiver;
 mod registered;

@@ -2,7 +2,6 @@
 
 pub(crate) mod canaries;
 pub(crate) mod certificates;
-pub(crate) mod cluster;
 pub(crate) mod echo;
 pub(crate) mod nats;
 pub(crate) mod process;
@@ -16,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use cluster::Cluster;
 pub(crate) use nats::Server;
 pub(crate) use process::Process;
 pub(crate) use stack::Stack;

@@ -76,6 +76,7 @@ impl Server {
     }
 
     /// Starts one node of a cluster, with keys that are there.
+    #[allow(dead_code, reason = "tests/faults has a cluster")]
     pub(crate) async fn start_node(nkeys: &Path, changes: &[(&str, &str)]) -> Self {
         let files = [
             "limits.conf",
@@ -154,6 +155,7 @@ impl Server {
         self.port
     }
 
+    #[allow(dead_code, reason = "tests/faults asks it")]
     pub(crate) fn monitor(&self) -> Option<&str> {
         self.monitor.as_deref()
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::TcpListener, path::PathBuf};
 
 use serde_json::Value;
 
-use super::{Server, eventually, nats::Killed, process};
+use crate::support::{Server, eventually, nats::Killed, process};
 
 /// A cluster whose nodes come and go.
 #[derive(Debug)]
@@ -106,7 +106,6 @@ impl Cluster {
     }
 
     /// Tells what each node has of clients, subscriptions and memory.
-    #[allow(dead_code, reason = "tests/faults looks at it")]
     pub(crate) async fn usage(&self) -> String {
         let mut all = Vec::new();
         for node in &self.nodes {
