@@ -1,6 +1,6 @@
 //! Software that isn't ours takes part: a NATS client and a micro client in Python (nats-py), OpenTelemetry's SDK for
-//! Python, an OTLP receiver (rotel) and an SMTP server (aiosmtpd). What they understand is what the documents say, not
-//! what we meant. The W3C's suite for trace headers is a table here.
+//! Python, an OTLP receiver (rotel), an SMTP server (aiosmtpd) and the schemas of Kubernetes (kubernetes-validate). What
+//! they understand is what the documents say, not what we meant. The W3C's suite for trace headers is a table here.
 //!
 //! Needs `python3` with `venv`, and `openssl`; everything else is installed under `target/`, by hash.
 
@@ -23,6 +23,7 @@ mod python;
 mod rotel;
 
 mod discovery;
+mod kubernetes;
 mod mail_settings;
 mod metrics;
 mod nats_py;

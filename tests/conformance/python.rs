@@ -16,6 +16,7 @@ type Wanted = (&'static str, &'static str);
 
 const SERVERS: Wanted = ("conformance", include_str!("requirements.txt"));
 const TESTER: Wanted = ("schemathesis", include_str!("schemathesis.txt"));
+const VALIDATOR: Wanted = ("kubernetes-validate", include_str!("kubernetes.txt"));
 
 /// Where this folder's scripts are.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
@@ -30,6 +31,14 @@ pub(crate) fn python() -> &'static Path {
 pub(crate) fn tester() -> &'static Path {
     static TESTER_PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     TESTER_PROGRAM.get_or_init(|| environment(TESTER).with_file_name("schemathesis"))
+}
+
+/// Runs one of the scripts where the validator of Kubernetes manifests can be imported, and reads the JSON that it prints.
+pub(crate) fn with_validator(name: &str, arguments: &[&str]) -> Value {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| environment(VALIDATOR));
+    let printed = run(Command::new(python).arg(path(name)).args(arguments));
+    serde_json::from_str(&printed).unwrap()
 }
 
 /// Runs one of the scripts against a stack's NATS and reads the JSON that it prints.

@@ -1,0 +1,198 @@
+//! The Kubernetes manifests: a validator that isn't ours takes them, and what they name is there.
+
+use std::{fs, path::Path, process::Command};
+
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::{
+    python::with_validator,
+    support::{process::run, stack::SERVICES},
+};
+
+/// The oldest version that has all that the manifests use, and the newest that the validator knows.
+const VERSIONS: [&str; 2] = ["1.30", "1.37"];
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes");
+const DOCUMENT: &str = include_str!("../../docs/kubernetes.md");
+const README: &str = include_str!("../../README.md");
+/// What a process may take beyond its grace until it leaves by force, in seconds: `ENDING_TIME` of app/process.rs.
+const ENDING_TIME: u64 = 8;
+
+/// Returns what each kustomization makes, and what is wrong.
+fn build(folder: &Path) -> Value {
+    let folder = folder.to_str().unwrap();
+    with_validator("kubernetes.py", &[&[folder], VERSIONS.as_slice()].concat())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+fn find<'a>(resources: &'a Value, kind: &str, name: &str) -> &'a Value {
+    let is_it = |one: &&Value| one["kind"] == kind && one["metadata"]["name"] == name;
+    let found = list(resources).iter().find(is_it);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// Returns the environment that a container gets, ConfigMaps and all.
+fn environment<'a>(resources: &'a Value, container: &'a Value) -> Vec<(&'a str, &'a str)> {
+    let mut variables = Vec::new();
+    for source in list(&container["envFrom"]) {
+        let name = text(&source["configMapRef"]["name"]);
+        let map = find(resources, "ConfigMap", name);
+        let data = map["data"].as_object().unwrap().iter();
+        variables.extend(data.map(|(name, value)| (name.as_str(), text(value))));
+    }
+    let own = list(&container["env"]).iter();
+    variables.extend(own.map(|one| (text(&one["name"]), text(&one["value"]))));
+    variables
+}
+
+#[test]
+fn kubernetes_schemas_take_every_manifest() {
+    let report = build(MANIFESTS.as_ref());
+    assert_eq!(Value::Array(Vec::new()), report["faults"]);
+    let built = report["built"].as_object().unwrap();
+    let names: Vec<&str> = built.keys().map(String::as_str).collect();
+    let (scaling, certificates) = ("components/autoscaling", "components/client-certificates");
+    assert_eq!(["base", scaling, certificates, "example"], *names);
+    for service in SERVICES {
+        let scaler = find(&built[scaling], "HorizontalPodAutoscaler", service);
+        assert_eq!(service, scaler["spec"]["scaleTargetRef"]["name"]);
+    }
+}
+
+#[test]
+fn a_mistyped_field_and_a_file_that_nobody_lists_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .args(["-R", MANIFESTS])
+        .arg(folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let copy = folder.path().join("kubernetes");
+    let process = copy.join("base/process.yaml");
+    let whole = fs::read_to_string(&process).unwrap();
+    let broken = whole.replace("readinessProbe:", "readynessProbe:");
+    assert!(whole != broken);
+    fs::write(process, broken).unwrap();
+    fs::write(copy.join("base/forgotten.yaml"), "").unwrap();
+    let report = build(&copy);
+    let faults: Vec<&str> = list(&report["faults"]).iter().map(text).collect();
+    let about = |words: &str| faults.iter().filter(|fault| fault.contains(words)).count();
+    let deployments = SERVICES.len() * VERSIONS.len();
+    assert_eq!(deployments, about("'readynessProbe' was unexpected"));
+    assert_eq!(1, about("forgotten.yaml"));
+    assert_eq!(deployments + 1, faults.len(), "{faults:?}");
+}
+
+#[test]
+fn each_service_is_watched_has_its_time_to_leave_and_may_do_nothing_else() {
+    let report = build(MANIFESTS.as_ref());
+    for resources in report["built"].as_object().unwrap().values() {
+        for service in SERVICES {
+            let deployment = find(resources, "Deployment", service);
+            let pod = &deployment["spec"]["template"];
+            let spec = &pod["spec"];
+            let [container] = list(&spec["containers"]) else {
+                panic!("one container: {spec}");
+            };
+            assert_eq!([service], *list(&container["args"]));
+            let labels = &pod["metadata"]["labels"];
+            assert_eq!(*labels, deployment["spec"]["selector"]["matchLabels"]);
+            let budget = find(resources, "PodDisruptionBudget", service);
+            assert_eq!(*labels, budget["spec"]["selector"]["matchLabels"]);
+
+            let ports = list(&container["ports"]);
+            let port = |name| ports.iter().find(|port| port["name"] == name).unwrap();
+            assert_eq!(9000, port("admin")["containerPort"]);
+            for (probe, path) in [
+                ("startupProbe", "/livez"),
+                ("livenessProbe", "/livez"),
+                ("readinessProbe", "/readyz"),
+            ] {
+                let asked = json!({"path": path, "port": "admin"});
+                assert_eq!(asked, container[probe]["httpGet"]);
+            }
+            if service == "gateway" {
+                assert_eq!(8000, port("http")["containerPort"]);
+                let entrance = find(resources, "Service", service);
+                assert_eq!(*labels, entrance["spec"]["selector"]);
+                assert_eq!("http", entrance["spec"]["ports"][0]["targetPort"]);
+            }
+
+            let variables = environment(resources, container);
+            let set = |name: &str| variables.iter().find(|(one, _)| *one == name).unwrap().1;
+            assert_eq!("0.0.0.0:9000", set("ADMIN_ADDR"));
+            let grace: u64 = set("SHUTDOWN_GRACE").trim_end_matches('s').parse().unwrap();
+            let late = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
+            let time = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
+            assert!(time > grace + ENDING_TIME + late.unwrap_or(0), "{service}");
+
+            assert_eq!(false, spec["automountServiceAccountToken"]);
+            assert_eq!(false, spec["enableServiceLinks"]);
+            assert_eq!(true, spec["securityContext"]["runAsNonRoot"]);
+            assert_eq!(true, container["securityContext"]["readOnlyRootFilesystem"]);
+        }
+    }
+}
+
+#[test]
+fn each_setting_is_one_of_the_program_and_each_key_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let making = ["keys", "--dir", "keys", "--for-containers"];
+    let (good, said) = run(folder.path(), &making, &[]);
+    assert!(good, "{said}");
+    let report = build(MANIFESTS.as_ref());
+    for resources in report["built"].as_object().unwrap().values() {
+        for service in SERVICES {
+            let subject = service.trim_end_matches("-service");
+            let spec = &find(resources, "Deployment", service)["spec"]["template"]["spec"];
+            let mut variables = environment(resources, &spec["containers"][0]);
+            let (_, help) = run(folder.path(), &[service, "--help"], &[]);
+            for (name, _) in &variables {
+                let is_told = help.contains(&format!("[env: {name}]"))
+                    || help.contains(&format!("[env: {name}="))
+                    // Hidden there, because OpenTelemetry's documents have them.
+                    || name.starts_with("OTEL_") && README.contains(&format!("`{name}`"));
+                assert!(is_told, "{service} has no setting {name}");
+            }
+
+            let volumes = list(&spec["volumes"]);
+            let keys = volumes.iter().find(|one| one["name"] == "keys").unwrap();
+            let sources = &keys["projected"]["sources"];
+            assert_eq!(service, sources[0]["secret"]["name"]);
+            assert_eq!("authorities", sources[1]["configMap"]["name"]);
+            assert_eq!(2, list(sources).len(), "{service} sees another's key");
+            // Its Secret: the files of its folder, and what the same line of the document adds.
+            let command = format!("secret generic {service} --from-file keys/{subject}");
+            let line = DOCUMENT.lines().find(|line| line.contains(&command));
+            let line = line.unwrap_or_else(|| panic!("no `{command}`"));
+            let own = folder.path().join("keys").join(subject);
+            let authorities = list(&sources[1]["configMap"]["items"]);
+            for (name, value) in &variables {
+                let parts = value.split(['=', '&']);
+                for file in parts.filter_map(|part| part.strip_prefix("/keys/")) {
+                    let is_there = authorities.iter().any(|one| one["path"] == file)
+                        || own.join(file).exists()
+                        || line.contains(&format!("--from-file {file}"));
+                    assert!(is_there, "{service}: nobody makes {file} of {name}");
+                }
+            }
+            for authority in authorities {
+                let made = format!(" --from-file {}", text(&authority["key"]));
+                assert!(DOCUMENT.contains(&made), "nobody makes{made}");
+            }
+
+            // All can be read: what is missed is the key.
+            variables.push(("SPANS_DIR", "spans"));
+            let (good, said) = run(folder.path(), &[service], &variables);
+            let missed = format!("the nkey /keys/{subject}.nk is missing");
+            assert!(!good && said.contains(&missed), "{service}: {said}");
+        }
+    }
+}
