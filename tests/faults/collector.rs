@@ -150,7 +150,7 @@ async fn request_many(url: &str) {
 /// Sends a load in turns to the one and to the other, and compares how long it took.
 async fn compare(what: &str, urls: &[String; 2]) {
     let load = Load::start(urls[0].clone(), rate());
-    let slices = lasting(20).as_secs();
+    let slices = lasting(8).as_secs();
     let mut turns = Vec::new();
     for nth in 0..slices {
         let url = usize::try_from(nth % 2).unwrap();
