@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{System, confined, system::IMAGE};
 use crate::{
-    engine::{docker, must, repository},
+    engine::{docker, must},
     faults::load::{Load, Report},
     settings::figure,
     support::eventually,
