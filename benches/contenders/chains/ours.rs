@@ -8,7 +8,8 @@ use axum::{
     routing::get,
 };
 use nats_serve::{
-    Client, Instance, Operation, Replica, Service, Shutdown, Status, client, http, telemetry,
+    Client, Instance, Operation, Replica, Service, Shutdown, Status, client, http, replica::Limits,
+    telemetry,
 };
 use tokio::{runtime::Runtime, sync::oneshot};
 
@@ -92,8 +93,17 @@ async fn chain(
     Ok(())
 }
 
+/// Those of the application's processes. The library's own, 64 and 128, are fewer than the connections of the largest load.
+fn replica(client: &Client) -> Replica {
+    Replica::new(client).with_limits(Limits {
+        max_ongoing: 256,
+        max_queued: 512,
+        ..Limits::default()
+    })
+}
+
 fn last<const HOP: usize>(client: &Client) -> Replica {
-    Replica::new(client).handle::<GetUser<HOP>>(|_ctx, get: Get| async move {
+    replica(client).handle::<GetUser<HOP>>(|_ctx, get: Get| async move {
         if get.id == NEVER {
             // Stopped at the request's deadline, as whatever hangs.
             std::future::pending::<()>().await;
@@ -104,7 +114,7 @@ fn last<const HOP: usize>(client: &Client) -> Replica {
 
 fn passing<const HOP: usize, const NEXT: usize>(client: &Client) -> Replica {
     let next = client.clone();
-    Replica::new(client).handle::<GetUser<HOP>>(move |_ctx, get| {
+    replica(client).handle::<GetUser<HOP>>(move |_ctx, get| {
         let next = next.clone();
         async move { next.call::<GetUser<NEXT>>(&get).await }
     })

@@ -1,5 +1,7 @@
 //! All chains with the same work, in turns: what each answers a second, how soon, and for how much computing.
 
+use std::fmt::Write as _;
+
 use super::{
     Args,
     nats::Nats,
@@ -7,7 +9,7 @@ use super::{
     process::{Work, resident},
     receiver,
     stack::{Chain, Stack},
-    table::{Figure, compared, heads, markdown},
+    table::{Figure, compared, heads, markdown, ratio},
     tools::Tools,
 };
 
@@ -49,7 +51,7 @@ const fn sending(arguments: &'static [&'static str]) -> Chain {
 
 const CHAINS: [(&str, Chain); 9] = [
     (BASE, Chain::new("raw", &[])),
-    ("tonic, untraced", Chain::new("grpc", &[])),
+    (GRPC, Chain::new("grpc", &[])),
     ("ours, tracing off", Chain::new("ours", &[])),
     ("ours, access log", Chain::new("ours", &["--access-log"])),
     (
@@ -139,11 +141,26 @@ const FIGURES: [Figure<Turn>; 5] = [
     ("largest process, MB", 1, |turn| turn.resident),
 ];
 
+/// What a team would take instead, with which some of ours are compared besides.
+const GRPC: &str = "tonic, untraced";
+
 fn shown(contenders: &[Contender]) -> String {
-    let base = contenders.iter().find(|one| one.name == BASE);
-    let base = base.map_or(&[][..], |base| &base.turns);
+    let turns = |name: &str| {
+        let found = contenders.iter().find(|one| one.name == name);
+        found.map_or(&[][..], |one| &one.turns)
+    };
+    let base = turns(BASE);
     let rows = contenders
         .iter()
         .map(|one| compared(one.name.to_owned(), &FIGURES, &one.turns, base));
-    markdown(&heads("contender", &FIGURES), &rows.collect::<Vec<_>>())
+    let mut text = markdown(&heads("contender", &FIGURES), &rows.collect::<Vec<_>>());
+    for name in ["ours, tracing off", "ours, ratio 1 to files"] {
+        let rounds = turns(name).iter().zip(turns(GRPC));
+        let ratio = ratio(rounds.map(|(own, grpc)| (own.per_second, grpc.per_second)));
+        let _ = writeln!(
+            text,
+            "\nRequests/s of *{name}* to those of *{GRPC}*: {ratio}."
+        );
+    }
+    text
 }

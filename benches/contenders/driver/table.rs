@@ -55,13 +55,11 @@ pub(super) fn compared<T>(
     row
 }
 
-/// The middle of the ratios of single rounds, and their range. A round in which either has no figure has no ratio, and is
-/// counted as left out.
+/// The middle of the ratios of single rounds, and their range. A round in which the base has no figure has no ratio, and is
+/// counted as left out; one in which only the other has none is as bad as can be.
 pub(super) fn ratio(rounds: impl IntoIterator<Item = (f64, f64)>) -> String {
     let rounds: Vec<(f64, f64)> = rounds.into_iter().collect();
-    let known = rounds
-        .iter()
-        .filter(|(own, base)| own.is_finite() && base.is_finite());
+    let known = rounds.iter().filter(|(_, base)| base.is_finite());
     let ratios: Vec<f64> = known.map(|(own, base)| own / base).collect();
     let left_out = rounds.len() - ratios.len();
     match (ratios.is_empty(), left_out) {
@@ -98,7 +96,7 @@ mod tests {
         let all = [(1.0, 2.0), (3.0, 2.0), (4.0, 2.0)];
         assert_eq!("1.50 (0.50–2.00)", ratio(all));
         let stalled = [(1.0, f64::INFINITY), (f64::INFINITY, 2.0), (4.0, 2.0)];
-        assert_eq!("2.00 (2.00–2.00), 2 left out", ratio(stalled));
+        assert_eq!("inf (2.00–inf), 1 left out", ratio(stalled));
         assert_eq!("–", ratio([(f64::INFINITY, f64::INFINITY)]));
     }
 }

@@ -29,8 +29,10 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Pause before the next attempt, jittered to between half and all of it, doubled each time.
 const BACKOFF: Duration = Duration::from_millis(20);
 
-/// Pause before a service that nobody offers is asked for again, jittered like the others.
+/// Pause before a service that nobody offers is asked for again, jittered like the others, and doubled up to four times
+/// that: many calls may wait.
 const ASKING_AGAIN: Duration = Duration::from_millis(40);
+const ASKING_AGAIN_AT_MOST: Duration = Duration::from_millis(160);
 
 /// How an attempt ended without a payload. Boxed where it is returned: answers are the rule.
 pub(super) struct Failure {
@@ -174,12 +176,21 @@ impl Client {
         pause: Duration,
         mut outcome: Outcome,
     ) -> Outcome {
+        let wait = self.shared.options.absence_wait;
+        let mut next = ASKING_AGAIN;
         while is_absence(&outcome)
-            && ASKING_AGAIN < call.scope.remaining()
-            && call.peer.absent_for() < self.shared.options.absence_wait
+            && next < call.scope.remaining()
+            && call.peer.absent_for(wait) < wait
         {
+            if next == ASKING_AGAIN {
+                // The wait shows in the trace and in the figures, and not each question.
+                let reason = Unanswered::NoResponders.as_str();
+                self.shared.metrics.calls().attempted(call.names, reason);
+                spans::attempt_failed(call.span, attempt, reason);
+            }
             let share = rand::rng().random_range(0.5..1.0);
-            sleep(ASKING_AGAIN.mul_f64(share)).await;
+            sleep(next.mul_f64(share)).await;
+            next = (next * 2).min(ASKING_AGAIN_AT_MOST);
             outcome = self.outcome(call, attempt, pause).await;
         }
         outcome

@@ -29,6 +29,8 @@ const BUDGET_SHARE: f32 = 0.1;
 const STEERING_TIME: Duration = Duration::from_secs(15);
 /// Pause between two rounds of asking who is alive.
 const PROOF_INTERVAL: Duration = Duration::from_millis(250);
+/// Calls that are further apart say nothing of each other's absence.
+const ABSENCE_GAP: Duration = Duration::from_secs(1);
 /// Instances that are remembered of a service.
 const MAX_KNOWN: usize = 64;
 
@@ -54,8 +56,8 @@ struct Instances {
     known: Vec<Known>,
     steering: Option<Steering>,
     proved_at: Option<Instant>,
-    /// When a call first found nobody, since somebody has answered.
-    absent_since: Option<Instant>,
+    /// When a call first found nobody, since somebody has answered, and when one did last.
+    absent: Option<(Instant, Instant)>,
 }
 
 #[derive(Debug)]
@@ -167,11 +169,17 @@ impl Peer {
         }
     }
 
-    /// Notes that nobody listens, and returns for how long calls have found it so.
-    pub(super) fn absent_for(&self) -> Duration {
+    /// Notes that nobody listens, and returns for how long calls have found it so. A finding that is older than the wait
+    /// for a service is another absence's: in between it may well have been there.
+    pub(super) fn absent_for(&self, wait: Duration) -> Duration {
+        let now = Instant::now();
         let mut instances = self.instances();
-        let since = instances.absent_since.get_or_insert_with(Instant::now);
-        since.elapsed()
+        let known = instances
+            .absent
+            .filter(|(_, last)| now - *last <= wait.max(ABSENCE_GAP));
+        let since = known.map_or(now, |(since, _)| since);
+        instances.absent = Some((since, now));
+        now - since
     }
 
     /// Waits until there is an instance to steer to.
@@ -226,7 +234,7 @@ impl Peer {
 
 impl Instances {
     fn answered(&mut self, head: &ReplyHead) {
-        self.absent_since = None;
+        self.absent = None;
         let now = Instant::now();
         if let Some(known) = self.find(&head.replica) {
             known.answered = now;
@@ -272,6 +280,23 @@ mod tests {
             replica: id.into(),
             ..ReplyHead::default()
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absence_grows_while_calls_find_it_and_an_old_one_is_another() {
+        let peer = peer();
+        let (wait, second) = (Duration::from_millis(1_500), Duration::from_secs(1));
+        assert_eq!(Duration::ZERO, peer.absent_for(wait));
+        advance(second).await;
+        assert_eq!(second, peer.absent_for(wait));
+        advance(second).await;
+        assert_eq!(2 * second, peer.absent_for(wait));
+        // Nobody has called since, and who knows what was in between.
+        advance(60 * second).await;
+        assert_eq!(Duration::ZERO, peer.absent_for(wait));
+        advance(second).await;
+        peer.answered(&by("a"));
+        assert_eq!(Duration::ZERO, peer.absent_for(wait));
     }
 
     #[tokio::test(start_paused = true)]

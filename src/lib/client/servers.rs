@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{ReconnectToServer, Server, ServerAddr, ServerInfo};
@@ -13,6 +13,8 @@ use crate::telemetry::spans;
 
 /// Longest pause between two attempts to reconnect.
 const MAX_DELAY: Duration = Duration::from_secs(1);
+/// A connection that lives for less than this counts as a failed attempt.
+const MOMENT: Duration = Duration::from_secs(1);
 /// While there are servers that have not been tried there is nothing to wait for, only others not to run into.
 const JITTER: Duration = Duration::from_millis(10);
 
@@ -33,6 +35,8 @@ struct Outage {
     tried: Vec<ServerAddr>,
     /// How often all had been.
     rounds: usize,
+    /// When the last one was chosen.
+    chosen: Option<Instant>,
     /// Why the last one that was tried does not have us.
     failure: Option<String>,
 }
@@ -77,7 +81,12 @@ impl Outage {
         if (self.lost.0.as_str(), self.lost.1) != last {
             // A connection has come and gone: whoever was chosen for it is tried after all others.
             self.lost = (last.0.to_owned(), last.1);
-            self.rounds = 0;
+            // What lives for a moment only is no connection: whoever loses it again and again makes pauses.
+            let lived = self.chosen.map(|chosen| chosen.elapsed());
+            self.rounds = match lived.is_some_and(|lived| lived < MOMENT) {
+                true => self.rounds + 1,
+                false => 0,
+            };
             let had = mem::take(&mut self.tried).pop();
             self.tried.extend(had);
         }
@@ -94,6 +103,7 @@ impl Outage {
             }
         };
         self.tried.push(addr.clone());
+        self.chosen = Some(Instant::now());
         let delay = Some(delay(self.rounds));
         Some(ReconnectToServer { addr, delay })
     }
@@ -149,6 +159,12 @@ mod tests {
         }
     }
 
+    /// Has the connection that was made last live long enough to be one.
+    fn age(servers: &Servers) {
+        let mut outage = servers.outage.lock().unwrap();
+        outage.chosen = Instant::now().checked_sub(MOMENT);
+    }
+
     /// Chooses so often, and returns the hosts with the pauses before them.
     fn choices(
         servers: &Servers,
@@ -174,6 +190,7 @@ mod tests {
             let servers = Servers::new(Some(&known[0].addr));
             let first = choices(&servers, &known, &ServerInfo::default(), 1);
             servers.connected();
+            age(&servers);
             let had = &*first[0].0;
             assert_eq!(had, servers.current().host);
 
@@ -190,6 +207,7 @@ mod tests {
 
             // The last one has it; when that is lost in turn, it is last again.
             servers.connected();
+            age(&servers);
             let had = &*then[3].0;
             let next = choices(&servers, &known, &info(2), 3);
             assert!(!hosts(&next).contains(&had), "{had}: {next:?}");
@@ -202,6 +220,7 @@ mod tests {
         let servers = Servers::new(Some(&known[0].addr));
         let first = choices(&servers, &known, &ServerInfo::default(), 1);
         assert!(first[0].1 <= JITTER);
+        age(&servers);
         let again = choices(&servers, &known, &info(1), 20);
         for (round, (_, pause)) in again.iter().enumerate() {
             let longest = Duration::from_millis(20 << round.min(6)).min(MAX_DELAY);
@@ -210,6 +229,21 @@ mod tests {
                 "{round}: {pause:?}"
             );
         }
+    }
+
+    #[test]
+    fn connections_that_live_for_a_moment_are_made_with_growing_pauses() {
+        let known = known(&["a", "b", "c"], &[]);
+        let servers = Servers::new(None);
+        let mut longest = Duration::ZERO;
+        for connection in 0..20 {
+            longest = longest.max(choices(&servers, &known, &info(connection), 1)[0].1);
+            servers.connected();
+        }
+        assert!(longest >= MAX_DELAY / 2, "{longest:?}");
+        age(&servers);
+        let next = choices(&servers, &known, &info(20), 1);
+        assert!(next[0].1 <= JITTER, "{next:?}");
     }
 
     #[test]

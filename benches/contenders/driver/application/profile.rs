@@ -1,4 +1,4 @@
-//! Where the CPU of a `GET` goes, thread by thread.
+//! Where the CPU of a request goes, thread by thread.
 
 use std::{collections::BTreeMap, time::Duration};
 

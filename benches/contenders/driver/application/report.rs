@@ -11,24 +11,26 @@ pub(super) const RAW: &str = "async-nats alone";
 pub(super) const MEMORY: &str = "ours, in memory, traced to files, access log";
 
 pub(super) fn shown(contenders: &[Contender]) -> String {
+    let reads = |one: &&Contender| one.group == Group::Get && one.name != RAW;
+    let registers = |one: &&Contender| {
+        one.group != Group::Get && matches!(one.subject, Subject::Application(..))
+    };
     let tables = [
         reading(contenders),
-        profile(contenders),
+        profile(contenders.iter().filter(reads)),
         registering(contenders),
+        profile(contenders.iter().filter(registers)),
     ];
     tables.join("\n")
 }
 
-/// What a `GET` costs each thread, in memory and on a store.
-fn profile(contenders: &[Contender]) -> String {
-    let read = contenders
-        .iter()
-        .filter(|one| one.group == Group::Get && one.name != RAW);
-    let read = read.map(|one| {
+/// What a request of each costs each thread, side by side.
+fn profile<'a>(contenders: impl Iterator<Item = &'a Contender>) -> String {
+    let all = contenders.map(|one| {
         let rounds = one.turns.iter().map(|turn| &turn.threads).collect();
         (one.name.as_str(), rounds)
     });
-    profile::shown(&read.collect::<Vec<_>>())
+    profile::shown(&all.collect::<Vec<_>>())
 }
 
 fn reading(contenders: &[Contender]) -> String {
