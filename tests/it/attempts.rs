@@ -241,19 +241,24 @@ async fn an_attempt_timeout_of_nothing_is_no_storm_of_pings() {
     assert!(asked < 100, "{asked}");
 }
 
+/// A caller with time for its calls, who waits so long for a service that nobody offers.
+async fn waiting_for_the_absent(nats: &Server, absence_wait: Duration) -> Client {
+    let options = Options {
+        url: nats.url(),
+        request_timeout: Duration::from_secs(30),
+        absence_wait,
+        ..Options::default()
+    };
+    let client = Client::connect(&Instance::new(CALLER), options).await;
+    let client = client.unwrap();
+    client.ready().await;
+    client
+}
+
 #[tokio::test]
 async fn a_service_whose_replicas_all_restart_is_waited_for_if_that_is_wanted() {
     let nats = Server::start().await;
-    let options = Options {
-        url: nats.url(),
-        request_timeout: Duration::from_secs(20),
-        absence_wait: Duration::from_secs(10),
-        ..Options::default()
-    };
-    let client = Client::connect(&Instance::new(CALLER), options)
-        .await
-        .unwrap();
-    client.ready().await;
+    let client = waiting_for_the_absent(&nats, Duration::from_secs(10)).await;
     // One is as good as the other: of a call that found nobody nothing was begun.
     let (nap, sleep) = (client.call::<Nap>(&0), client.call::<Sleep>(&0));
     let calling = async { tokio::join!(nap, sleep) };
@@ -270,16 +275,7 @@ async fn a_service_whose_replicas_all_restart_is_waited_for_if_that_is_wanted() 
 #[tokio::test]
 async fn a_service_that_stays_away_is_waited_for_once_and_not_by_each_call() {
     let nats = Server::start().await;
-    let options = Options {
-        url: nats.url(),
-        request_timeout: Duration::from_secs(30),
-        absence_wait: Duration::from_secs(1),
-        ..Options::default()
-    };
-    let client = Client::connect(&Instance::new(CALLER), options)
-        .await
-        .unwrap();
-    client.ready().await;
+    let client = waiting_for_the_absent(&nats, Duration::from_secs(1)).await;
     let began = Instant::now();
     let away = client.call::<Nap>(&0).await.unwrap_err();
     assert_eq!(Some(Unanswered::NoResponders), away.unanswered());

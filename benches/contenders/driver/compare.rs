@@ -69,7 +69,10 @@ const CHAINS: [(&str, Chain); 9] = [
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut contenders = Vec::new();
-    let without = receiver::missing(tools);
+    let wants_one = CHAINS
+        .iter()
+        .any(|(name, chain)| chain.sends && args.wants(name));
+    let without = wants_one.then(|| receiver::missing(tools)).flatten();
     if let Some(missing) = &without {
         println!("Without a receiver of spans: {missing}\n");
     }

@@ -29,7 +29,8 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const READ_BUFFER: u16 = 8 * 1024;
 /// How often it is looked whether events were missed: the library drops them when 128 wait to be noted.
 const LOOK: Duration = Duration::from_secs(1);
-/// For the way to one server and the handshake. A host that is gone answers nothing, and others are tried then.
+/// For the way to one server and the handshake. A host that is gone answers nothing, and others are tried then. Its name
+/// is looked up before, in the system's own time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Connection {

@@ -35,8 +35,8 @@ struct Outage {
     tried: Vec<ServerAddr>,
     /// How often all had been.
     rounds: usize,
-    /// When the last one was chosen.
-    chosen: Option<Instant>,
+    /// When the last attempt was to begin.
+    began: Option<Instant>,
     /// Why the last one that was tried does not have us.
     failure: Option<String>,
 }
@@ -82,7 +82,7 @@ impl Outage {
             // A connection has come and gone: whoever was chosen for it is tried after all others.
             self.lost = (last.0.to_owned(), last.1);
             // What lives for a moment only is no connection: whoever loses it again and again makes pauses.
-            let lived = self.chosen.map(|chosen| chosen.elapsed());
+            let lived = self.began.map(|began| began.elapsed());
             self.rounds = match lived.is_some_and(|lived| lived < MOMENT) {
                 true => self.rounds + 1,
                 false => 0,
@@ -103,9 +103,13 @@ impl Outage {
             }
         };
         self.tried.push(addr.clone());
-        self.chosen = Some(Instant::now());
-        let delay = Some(delay(self.rounds));
-        Some(ReconnectToServer { addr, delay })
+        let delay = delay(self.rounds);
+        // The pause before it is no part of a connection's life.
+        self.began = Some(Instant::now() + delay);
+        Some(ReconnectToServer {
+            addr,
+            delay: Some(delay),
+        })
     }
 
     /// Whoever was named goes before those that a server has told of, which often are the same by another address.
@@ -162,7 +166,7 @@ mod tests {
     /// Has the connection that was made last live long enough to be one.
     fn age(servers: &Servers) {
         let mut outage = servers.outage.lock().unwrap();
-        outage.chosen = Instant::now().checked_sub(MOMENT);
+        outage.began = Instant::now().checked_sub(MOMENT);
     }
 
     /// Chooses so often, and returns the hosts with the pauses before them.

@@ -1,33 +1,30 @@
 //! Certificates of an authority that lasts for a test.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// Makes an authority (`ca.pem`), another one (`another-ca.pem`), and the certificates of a server on 127.0.0.1 and of a
 /// client, for which the first vouches: `server.pem`, `server-key.pem`.
 pub(crate) fn make(folder: &Path) {
-    let openssl = |line: &str| {
-        let made = Command::new("openssl")
-            .args(line.split(' '))
-            .current_dir(folder)
-            .output()
-            .expect("this test needs openssl");
-        let said = String::from_utf8_lossy(&made.stderr);
-        assert!(made.status.success(), "openssl {line}: {said}");
-    };
-    for ca in ["ca", "another-ca"] {
-        openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}-key.pem -out {ca}.pem"
-        ));
+    let ca = authority(folder, "ca");
+    authority(folder, "another-ca");
+    for (name, place) in [("server", "127.0.0.1"), ("client", "client")] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([place.to_owned()]).unwrap();
+        let certificate = certificate.signed_by(&key, &ca).unwrap();
+        let write = |file: &str, text: String| fs::write(folder.join(file), text).unwrap();
+        write(&format!("{name}.pem"), certificate.pem());
+        write(&format!("{name}-key.pem"), key.serialize_pem());
     }
-    for (name, more) in [
-        ("server", "subjectAltName=IP:127.0.0.1"),
-        ("client", "subjectAltName=DNS:client"),
-    ] {
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -addext {more} -keyout {name}-key.pem -out {name}.csr"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -copy_extensions copy -out {name}.pem"
-        ));
-    }
+}
+
+fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    Issuer::new(params, key)
 }

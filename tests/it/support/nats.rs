@@ -66,13 +66,7 @@ impl Server {
     /// The same with some words of its configuration replaced by others.
     pub(crate) async fn start_changed(changes: &[(&str, &str)]) -> Self {
         let folder = changed(&["limits.conf", "nats-server.conf"], changes);
-        make_keys(folder.path());
-        let place = Place {
-            config: folder.path().join("nats-server.conf"),
-            nkeys: Some(folder.path().join("nkeys")),
-            folder,
-        };
-        Self::start_in(place, 0).await
+        Self::start_with_own_keys(folder).await
     }
 
     /// Starts one node of a cluster, with keys that are there.
@@ -105,6 +99,10 @@ impl Server {
             ("/etc/nats-serve/tls", there.as_str()),
         ];
         let folder = changed(&["limits.conf", "nats-server.conf", "tls.conf"], &changes);
+        Self::start_with_own_keys(folder).await
+    }
+
+    async fn start_with_own_keys(folder: tempfile::TempDir) -> Self {
         make_keys(folder.path());
         let place = Place {
             config: folder.path().join("nats-server.conf"),
