@@ -73,8 +73,8 @@ pub struct Options {
     /// How long a call waits for the connection to come back before it is `unavailable`. Default 40 ms.
     pub reconnect_wait: Duration,
     /// How long calls wait for a service of which no replica listens, from the first that finds it so: its replicas
-    /// may all be restarting. Once it has been away for that time none waits. Default 0: it is `unavailable` at once, after
-    /// three attempts.
+    /// may all be restarting. Once it has been away for that time no call waits, unless there was none for that time, and for a
+    /// second: then it may well have been there. Default 0: it is `unavailable` at once, after three attempts.
     pub absence_wait: Duration,
 }
 

@@ -11,7 +11,7 @@ use std::{
 use async_nats::HeaderMap;
 use futures_util::{FutureExt, StreamExt};
 use nats_serve::{
-    Client, Code, Instance,
+    Client, Code, Instance, Operation, Service,
     client::{Options, Unanswered},
     replica::Limits,
 };
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{
     Server,
-    echo::{CALLER, Nap, Running, Say, Sleep, connect, connect_with},
+    echo::{CALLER, ECHO, Nap, Running, Say, Sleep, connect, connect_with},
     eventually,
 };
 
@@ -286,4 +286,40 @@ async fn a_service_that_stays_away_is_waited_for_once_and_not_by_each_call() {
         assert_eq!(Some(Unanswered::NoResponders), away.unanswered());
     }
     assert!(began.elapsed() < Duration::from_secs(60), "{began:?}");
+}
+
+/// An operation that a new version of a caller knows, and the replicas that are there don't.
+struct Unoffered;
+
+impl Operation for Unoffered {
+    const SERVICE: Service = ECHO;
+    const NAME: &'static str = "unoffered";
+    type Request = ();
+    type Reply = ();
+}
+
+#[tokio::test]
+async fn an_operation_that_nobody_offers_is_not_waited_for_until_the_deadline_because_others_are_answered()
+ {
+    let nats = Server::start().await;
+    let _echo = Running::start(&nats).await;
+    let client = waiting_for_the_absent(&nats, Duration::from_millis(500)).await;
+    let began = Instant::now();
+    let mut others = 0;
+    let missing = async { client.call::<Unoffered>(&()).await.unwrap_err() };
+    let answered = async {
+        loop {
+            client.call::<Nap>(&0).await.unwrap();
+            others += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let missing = tokio::select! {
+        missing = missing => missing,
+        never = answered => never,
+    };
+    assert_eq!(Some(Unanswered::NoResponders), missing.unanswered());
+    assert!(others > 1, "{others}");
+    // The deadline is 30 s away.
+    assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
 }

@@ -44,9 +44,7 @@ fn oha(target: &Path) -> anyhow::Result<PathBuf> {
         let root = root
             .to_str()
             .context("target/ has a name that is no text")?;
-        // Without its TLS, which nothing here speaks, and which takes longer to build than the rest.
-        let install = ["install", "--locked", "--no-default-features"];
-        cargo(&[&install[..], &["--root", root, &version]].concat())?;
+        cargo(&["install", "--locked", "--root", root, &version])?;
     }
     Ok(oha)
 }

@@ -43,6 +43,9 @@ const HOLDERS: [Service; 6] = [
     EVENTS,
 ];
 
+/// No service has this name.
+const ROUTES: &str = "routes";
+
 /// The public keys, in a file that nats/nats-server.conf includes.
 const PUBLIC: &str = "nkeys.conf";
 
@@ -56,21 +59,34 @@ pub(super) struct Args {
     /// and what the composed system needs besides: PostgreSQL's passwords, and a token for the gateway.
     #[arg(long)]
     for_containers: bool,
-    /// Makes the key of a service anew, though it is there. Tell the server (`nats-server --signal reload`), and
-    /// restart the service.
-    #[arg(long, value_name = "SERVICE", value_parser = holder)]
-    replace: Option<Service>,
+    /// Makes the key of a service anew, though it is there. Tell each server (`nats-server --signal reload`), and
+    /// restart the service. Or `routes`: makes the password of the nodes anew; tell each of them.
+    #[arg(long, value_name = "SERVICE", value_parser = replaced)]
+    replace: Option<Replaced>,
     /// Makes routes.conf too, for the nodes of a NATS cluster: their password, and the routes to these hosts. The
     /// port is 6222 where none is said.
     #[arg(long, value_name = "HOST,HOST…", value_delimiter = ',', value_parser = nodes::route)]
     nodes: Vec<url::Url>,
 }
 
+/// What is made anew, though it is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Replaced {
+    Key(Service),
+    /// The password by which the nodes of a cluster know one another.
+    Routes,
+}
+
 /// Finds who has a key by the name that its file has.
-fn holder(name: &str) -> Result<Service, String> {
+fn replaced(name: &str) -> Result<Replaced, String> {
+    if name == ROUTES {
+        return Ok(Replaced::Routes);
+    }
     let found = HOLDERS.into_iter().find(|holder| holder.subject() == name);
     let names: Vec<&str> = HOLDERS.iter().map(|holder| holder.subject()).collect();
-    found.ok_or_else(|| format!("write one of {}", names.join(", ")))
+    found
+        .map(Replaced::Key)
+        .ok_or_else(|| format!("write one of {}, {ROUTES}", names.join(", ")))
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -112,12 +128,12 @@ pub(super) fn provide(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The same, and one key anew, and what the nodes of a cluster need.
 fn make(
     folder: &Path,
-    replace: Option<Service>,
+    replace: Option<Replaced>,
     nodes: &[url::Url],
 ) -> anyhow::Result<Vec<PathBuf>> {
     let mut making = Making::in_folder(folder)?;
     making.nkeys(&folder.join(PUBLIC), replace, |_| folder.to_owned())?;
-    making.routes(folder, nodes)?;
+    making.routes(folder, replace, nodes)?;
     Ok(making.made)
 }
 
@@ -144,7 +160,7 @@ impl Making {
     fn nkeys(
         &mut self,
         public: &Path,
-        replace: Option<Service>,
+        replace: Option<Replaced>,
         folder_of: impl Fn(Service) -> PathBuf,
     ) -> anyhow::Result<()> {
         let mut text = "# Public keys, no secrets; written by `nats-serve keys`.\n".to_owned();
@@ -153,10 +169,7 @@ impl Making {
             make_folder(&folder)?;
             let file = nkey::file_in(&folder, holder);
             let seed = || KeyPair::new_user().seed().context("a key can't be made");
-            match replace == Some(holder) {
-                true => self.text(&file, 0o600, &format!("{}\n", seed()?))?,
-                false => self.secret(&file, 0o600, seed)?,
-            }
+            self.secret(&file, 0o600, replace == Some(Replaced::Key(holder)), seed)?;
             let key = nkey::read(&folder, holder)?;
             let name = holder.subject().to_uppercase();
             let _ = writeln!(text, "NKEY_{name}: \"{}\"", key.public_key());
@@ -164,14 +177,15 @@ impl Making {
         self.text(public, 0o644, &text)
     }
 
-    /// Writes a secret to a file that is not there yet.
+    /// Writes a secret to a file that is not there yet, or shall have another.
     fn secret(
         &mut self,
         file: &Path,
         mode: u32,
+        anew: bool,
         make: impl FnOnce() -> anyhow::Result<String>,
     ) -> anyhow::Result<()> {
-        if file.exists() {
+        if file.exists() && !anew {
             return Ok(());
         }
         self.text(file, mode, &format!("{}\n", make()?))

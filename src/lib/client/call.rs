@@ -34,6 +34,9 @@ const BACKOFF: Duration = Duration::from_millis(20);
 const ASKING_AGAIN: Duration = Duration::from_millis(40);
 const ASKING_AGAIN_AT_MOST: Duration = Duration::from_millis(160);
 
+/// In the figures: a call that waits for a service, which is no attempt.
+const ABSENT: &str = "absent";
+
 /// How an attempt ended without a payload. Boxed where it is returned: answers are the rule.
 pub(super) struct Failure {
     status: Status,
@@ -126,12 +129,14 @@ impl Client {
         let durations = self.shared.metrics.calls();
         call.peer.called();
         let mut attempt = 0;
+        let mut waits_until = None;
         loop {
             attempt += 1;
             let pause = backoff(attempt);
             let mut outcome = self.outcome(&call, attempt, pause).await;
             if !self.shared.options.absence_wait.is_zero() && is_absence(&outcome) {
-                outcome = Box::pin(self.when_present(&call, attempt, pause, outcome)).await;
+                let waiting = self.when_present(&call, attempt, pause, &mut waits_until, outcome);
+                outcome = Box::pin(waiting).await;
             }
             let failure = match outcome {
                 Ok((head, reply)) => {
@@ -168,25 +173,28 @@ impl Client {
     }
 
     /// Asks again for a while where nobody listens: a service that is restarted is back soon, and of this nobody has
-    /// begun anything, so it is no further attempt. What was found last counts.
+    /// begun anything, so it is no further attempt. What was found last counts. A call has one such wait: where others have
+    /// answers, and this operation alone is offered by nobody, the service's absence never grows old.
     async fn when_present(
         &self,
         call: &Call<'_>,
         attempt: u32,
         pause: Duration,
+        waits_until: &mut Option<Instant>,
         mut outcome: Outcome,
     ) -> Outcome {
         let wait = self.shared.options.absence_wait;
         let mut next = ASKING_AGAIN;
         while is_absence(&outcome)
             && next < call.scope.remaining()
+            && waits_until.is_none_or(|until| Instant::now() < until)
             && call.peer.absent_for(wait) < wait
         {
-            if next == ASKING_AGAIN {
+            if waits_until.is_none() {
+                *waits_until = Some(Instant::now() + wait);
                 // The wait shows in the trace and in the figures, and not each question.
-                let reason = Unanswered::NoResponders.as_str();
-                self.shared.metrics.calls().attempted(call.names, reason);
-                spans::attempt_failed(call.span, attempt, reason);
+                self.shared.metrics.calls().attempted(call.names, ABSENT);
+                spans::waits_for_the_absent(call.span);
             }
             let share = rand::rng().random_range(0.5..1.0);
             sleep(next.mul_f64(share)).await;

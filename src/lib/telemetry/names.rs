@@ -56,6 +56,8 @@ pub(crate) const NATS: &str = "nats";
 
 /// Event of an attempt that did not end in an answer; `error.type` says how.
 pub(crate) const EVENT_ATTEMPT_FAILED: &str = "attempt_failed";
+/// Nobody offers the service, and the call waits for somebody: no attempt.
+pub(crate) const EVENT_SERVICE_ABSENT: &str = "service_absent";
 
 /// On an event: for how long, until then, its span had waited for something that goes on beside it, in microseconds.
 pub(crate) const WAITED_US: &str = "waited_us";

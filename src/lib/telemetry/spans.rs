@@ -214,6 +214,11 @@ pub(crate) fn attempt_failed(span: &Context, attempt: u32, reason: &'static str)
     );
 }
 
+/// Notes that nobody offers a service, and that it is waited for.
+pub(crate) fn waits_for_the_absent(span: &Context) {
+    span.span().add_event(names::EVENT_SERVICE_ABSENT, vec![]);
+}
+
 /// Ends the caller's side of a call; `error.type` says how the call fared where no handler answered.
 pub(crate) fn end_route(span: &Context, failed: Option<&Status>) {
     let how = failed.and_then(Status::unanswered);

@@ -63,7 +63,7 @@ pub(crate) struct Nats {
     #[arg(long, env = "RECONNECT_WAIT", value_name = "DURATION", default_value = "40ms", value_parser = duration)]
     pub(crate) reconnect_wait: Duration,
     /// How long calls wait for a service of which no replica listens, from the first that finds it so; it may be
-    /// restarting. Once it has been away for so long none waits.
+    /// restarting. Once it has been away for so long none waits, unless there was no call for that time.
     #[arg(long, env = "ABSENCE_WAIT", value_name = "DURATION", default_value = "0ms", value_parser = duration)]
     pub(crate) absence_wait: Duration,
 }

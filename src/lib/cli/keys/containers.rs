@@ -12,8 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Making, PUBLIC, make_folder};
-use crate::{Service, instance::random_token};
+use super::{Making, PUBLIC, Replaced, make_folder};
+use crate::instance::random_token;
 
 /// Letters and digits of a password or token: more than 200 bits.
 pub(super) const LENGTH: usize = 40;
@@ -21,7 +21,7 @@ pub(super) const LENGTH: usize = 40;
 /// Makes what is missing below a folder, and returns what it made.
 pub(super) fn provide(
     folder: &Path,
-    replace: Option<Service>,
+    replace: Option<Replaced>,
     nodes: &[url::Url],
 ) -> anyhow::Result<Vec<PathBuf>> {
     let nats = folder.join("nats");
@@ -30,21 +30,21 @@ pub(super) fn provide(
     making.nkeys(&nats.join(PUBLIC), replace, |holder| {
         folder.join(holder.subject())
     })?;
-    making.routes(&nats, nodes)?;
+    making.routes(&nats, replace, nodes)?;
 
     let postgres = folder.join("postgres");
     make_folder(&postgres)?;
     let random = || Ok(random_token(LENGTH));
     // PostgreSQL runs as a user of its own, who may read nothing that is ours alone.
-    making.secret(&postgres.join("admin-password"), 0o644, random)?;
+    making.secret(&postgres.join("admin-password"), 0o644, false, random)?;
     let password = postgres.join("password");
-    making.secret(&password, 0o644, random)?;
+    making.secret(&password, 0o644, false, random)?;
     making.text(
         &folder.join("database/postgres-password"),
         0o600,
         &fs::read_to_string(&password)?,
     )?;
-    making.secret(&folder.join("gateway/tokens"), 0o600, random)?;
+    making.secret(&folder.join("gateway/tokens"), 0o600, false, random)?;
     Ok(making.made)
 }
 
@@ -98,7 +98,7 @@ mod tests {
         }
 
         let before = (text("user/user.nk"), text("gateway/gateway.nk"));
-        let made = provide(keys, Some(crate::app::api::user::USER), &[]).unwrap();
+        let made = provide(keys, Some(Replaced::Key(crate::app::api::user::USER)), &[]).unwrap();
         assert_eq!(
             [keys.join("user/user.nk"), keys.join("nats/nkeys.conf")],
             *made

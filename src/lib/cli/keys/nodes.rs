@@ -2,10 +2,10 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use url::Url;
 
-use super::{Making, containers::LENGTH};
+use super::{Making, Replaced, containers::LENGTH};
 use crate::instance::random_token;
 
 /// NATS has no default for the port of a cluster; this is the one in its documents.
@@ -32,13 +32,22 @@ pub(super) fn route(node: &str) -> Result<Url, String> {
 }
 
 impl Making {
-    /// Writes the routes to all nodes beside the nkeys, with a password that stays once it is made.
-    pub(super) fn routes(&mut self, folder: &Path, nodes: &[Url]) -> anyhow::Result<()> {
+    /// Writes the routes to all nodes beside the nkeys, with a password that stays until it shall be replaced.
+    pub(super) fn routes(
+        &mut self,
+        folder: &Path,
+        replace: Option<Replaced>,
+        nodes: &[Url],
+    ) -> anyhow::Result<()> {
+        let anew = replace == Some(Replaced::Routes);
         if nodes.is_empty() {
+            if anew {
+                bail!("routes lead to nodes: say --nodes HOST,HOST… too");
+            }
             return Ok(());
         }
         let file = folder.join("route-password");
-        self.secret(&file, 0o600, || Ok(random_token(LENGTH)))?;
+        self.secret(&file, 0o600, anew, || Ok(random_token(LENGTH)))?;
         let password = fs::read_to_string(&file)?;
         let password = password.trim();
         let mut text = "# Secret; written by `nats-serve keys`.\n".to_owned();
@@ -86,23 +95,29 @@ mod tests {
     #[test]
     fn more_nodes_are_added_under_the_password_that_is_there() {
         let folder = tempfile::tempdir().unwrap();
-        let routes = |nodes: &[&str]| {
+        let routes = |replace, nodes: &[&str]| {
             let nodes: Vec<Url> = nodes.iter().map(|node| route(node).unwrap()).collect();
             let mut making = Making::in_folder(folder.path()).unwrap();
-            making.routes(folder.path(), &nodes).unwrap();
+            making.routes(folder.path(), replace, &nodes).unwrap();
             let file = folder.path().join("routes.conf");
             let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
             assert_eq!(0o600, mode);
             (fs::read_to_string(file).unwrap(), making.made.len())
         };
-        let (two, made) = routes(&["a", "b"]);
+        let (two, made) = routes(None, &["a", "b"]);
         assert_eq!(2, made);
-        assert_eq!((two.clone(), 0), routes(&["a", "b"]));
-        let (three, made) = routes(&["a", "b", "c"]);
+        assert_eq!((two.clone(), 0), routes(None, &["a", "b"]));
+        let (three, made) = routes(None, &["a", "b", "c"]);
         assert_eq!(1, made);
         let password = two.split('"').nth(1).unwrap();
         assert_eq!(LENGTH, password.len());
         assert_eq!(4, three.matches(password).count());
         assert!(three.contains(&format!("\"nats-route://node:{password}@c:6222\"")));
+
+        let (other, made) = routes(Some(Replaced::Routes), &["a", "b", "c"]);
+        assert_eq!((2, false), (made, other.contains(password)));
+        let mut making = Making::in_folder(folder.path()).unwrap();
+        let nowhere = making.routes(folder.path(), Some(Replaced::Routes), &[]);
+        assert!(nowhere.unwrap_err().to_string().contains("--nodes"));
     }
 }
