@@ -15,8 +15,16 @@ const VERSIONS: [&str; 2] = ["1.30", "1.37"];
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes");
 const DOCUMENT: &str = include_str!("../../docs/kubernetes.md");
 const README: &str = include_str!("../../README.md");
-/// What a process may take beyond its grace until it leaves by force, in seconds: `ENDING_TIME` of app/process.rs.
-const ENDING_TIME: u64 = 8;
+const PROCESS: &str = include_str!("../../src/lib/app/process.rs");
+const FIGURES: &str = include_str!("../../src/lib/replica/figures.rs");
+
+/// What a process may take beyond its grace until it leaves by force, in seconds.
+fn ending_time() -> u64 {
+    let (_, rest) = PROCESS
+        .split_once("const ENDING_TIME: Duration = Duration::from_secs(")
+        .unwrap();
+    rest.split(')').next().unwrap().parse().unwrap()
+}
 
 /// Returns what each kustomization makes, and what is wrong.
 fn build(folder: &Path) -> Value {
@@ -63,6 +71,9 @@ fn kubernetes_schemas_take_every_manifest() {
     for service in SERVICES {
         let scaler = find(&built[scaling], "HorizontalPodAutoscaler", service);
         assert_eq!(service, scaler["spec"]["scaleTargetRef"]["name"]);
+        let metric = text(&scaler["spec"]["metrics"][0]["pods"]["metric"]["name"]);
+        let published = metric.strip_prefix("nats_serve_").unwrap();
+        assert!(FIGURES.contains(&format!("\"{published}\"")), "{metric}");
     }
 }
 
@@ -131,7 +142,10 @@ fn each_service_is_watched_has_its_time_to_leave_and_may_do_nothing_else() {
             let grace: u64 = set("SHUTDOWN_GRACE").trim_end_matches('s').parse().unwrap();
             let late = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
             let time = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
-            assert!(time > grace + ENDING_TIME + late.unwrap_or(0), "{service}");
+            assert!(
+                time > grace + ending_time() + late.unwrap_or(0),
+                "{service}"
+            );
 
             assert_eq!(false, spec["automountServiceAccountToken"]);
             assert_eq!(false, spec["enableServiceLinks"]);

@@ -1,16 +1,17 @@
 //! A cluster of three NATS servers under load: each node dies, or leaves, and no `GET` and no keyed registration fails.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     load::Load,
-    nodes::Cluster,
+    nodes::{Cluster, neighbours},
     registered::assert_each_once,
     settings::{figure, rate},
-    support::Stack,
+    support::{Stack, certificates, eventually},
 };
 
 const SERVICES: [(&str, usize); 4] = [
@@ -22,7 +23,14 @@ const SERVICES: [(&str, usize); 4] = [
 /// Between two faults.
 const CALM: Duration = Duration::from_secs(2);
 
+/// 15 s of pings without an answer; the node is frozen for as long as it takes, up to this.
+const NOTICED: Duration = Duration::from_secs(60);
+
 async fn bench(cluster: &Cluster) -> Bench {
+    bench_with(cluster, &[]).await
+}
+
+async fn bench_with(cluster: &Cluster, more: &[(&str, &str)]) -> Bench {
     let (urls, nkeys) = (cluster.urls(), cluster.nkeys());
     let variables = [
         ("NATS_URL", urls.as_str()),
@@ -30,6 +38,7 @@ async fn bench(cluster: &Cluster) -> Bench {
         // As docker-compose.cluster.yml has it.
         ("RECONNECT_WAIT", "250ms"),
     ];
+    let variables = [&variables, more].concat();
     Bench::of(Stack::at(&variables), &SERVICES).await
 }
 
@@ -72,7 +81,7 @@ async fn under_load(how: &str, mut fault: impl AsyncFnMut(&mut Cluster, usize)) 
 
 #[tokio::test]
 async fn a_node_that_dies_and_then_the_next_cost_no_get_and_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     under_load("killed", async |cluster, node| {
         cluster.kill(node);
         sleep(CALM).await;
@@ -83,7 +92,7 @@ async fn a_node_that_dies_and_then_the_next_cost_no_get_and_no_keyed_registratio
 
 #[tokio::test]
 async fn an_upgrade_node_by_node_costs_no_get_and_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     under_load("upgraded", async |cluster, node| {
         cluster.send_away(node).await;
         cluster.bring_back(&[node]).await;
@@ -93,7 +102,7 @@ async fn an_upgrade_node_by_node_costs_no_get_and_no_keyed_registration() {
 
 #[tokio::test]
 async fn two_of_three_nodes_may_be_gone_and_what_comes_back_is_used_by_whoever_starts() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut cluster = Cluster::of_three().await;
     let mut bench = bench(&cluster).await;
     let reads = Load::start(bench.get_user("gateway-1"), rate());
@@ -127,4 +136,96 @@ async fn two_of_three_nodes_may_be_gone_and_what_comes_back_is_used_by_whoever_s
     reads.assert_no_failure();
     writes.assert_no_failure();
     assert_each_once(&bench, &writes, 0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_freezes_is_left_and_until_then_calls_over_it_end_by_their_deadline() {
+    let _turn = shared_turn().await;
+    let cluster = Cluster::of_three().await;
+    let bench = bench(&cluster).await;
+    let before = cluster.connections().await;
+    let processes: u64 = before.iter().sum();
+    let frozen = (0..3).max_by_key(|node| before[*node]).unwrap();
+    let loads = ["gateway-1", "gateway-2"].map(|at| Load::start(bench.get_user(at), rate() / 2));
+    sleep(CALM).await;
+    let since = Instant::now();
+    cluster.signal(frozen, Signal::STOP);
+    // Nobody can ask the frozen one.
+    while {
+        let mut elsewhere = 0;
+        for node in (0..3).filter(|node| *node != frozen) {
+            elsewhere += cluster.connections_of(node).await;
+        }
+        elsewhere < processes
+    } {
+        assert!(since.elapsed() < NOTICED, "{:?}", since.elapsed());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let left = Instant::now();
+    // What was under way when the last one left.
+    sleep(CALM).await;
+    let healed = Instant::now();
+    sleep(CALM).await;
+    let end = Instant::now();
+    cluster.signal(frozen, Signal::CONT);
+    sleep(CALM).await;
+    figure(
+        "cluster, a node frozen: left by all after",
+        format!("{:.1?}", left - since),
+    );
+    figure(
+        "connections at each node before",
+        format!("{before:?}, node {frozen} frozen"),
+    );
+    for load in loads {
+        let report = load.stop().await;
+        figure("cluster, a node frozen: GET", &report);
+        // 2 s each.
+        report.assert_within(Duration::from_secs(10));
+        report.between(healed, end).assert_no_failure();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_the_password_is_no_node() {
+    let _turn = shared_turn().await;
+    let cluster = Cluster::of_three().await;
+    let (stranger, _keys) = cluster.stranger().await;
+    eventually("a refusal", async || {
+        let said = stranger.output();
+        said.contains("Authorization Violation").then_some(())
+    })
+    .await;
+    assert_eq!(Some(0), neighbours(&stranger).await);
+    assert_eq!([2, 2, 2], *cluster.neighbours().await);
+}
+
+#[tokio::test]
+async fn nodes_on_several_hosts_speak_tls_with_one_another_and_with_clients() {
+    let _turn = shared_turn().await;
+    let folder = tempfile::tempdir().unwrap();
+    certificates::make(folder.path());
+    let cluster = Cluster::with_tls(folder.path()).await;
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, certificate, key) = (file("ca.pem"), file("client.pem"), file("client-key.pem"));
+    let tls = [
+        ("NATS_TLS_CA_FILE", ca.as_str()),
+        ("NATS_TLS_CERT_FILE", certificate.as_str()),
+        ("NATS_TLS_KEY_FILE", key.as_str()),
+    ];
+    let bench = bench_with(&cluster, &tls).await;
+    let writes = Load::registering(bench.register("gateway-1"), rate() / 4);
+    sleep(CALM).await;
+    let writes = writes.stop().await;
+    writes.assert_no_failure();
+    assert_each_once(&bench, &writes, 0).await;
+    // Who speaks none is no node, whatever he knows.
+    let plain = cluster.without_tls().await;
+    eventually("a refusal", async || {
+        let said = plain.output();
+        said.contains("TLS").then_some(())
+    })
+    .await;
+    assert_eq!(Some(0), neighbours(&plain).await);
+    assert_eq!([2, 2, 2], *cluster.neighbours().await);
 }

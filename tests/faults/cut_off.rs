@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     load::Load,
     proxy::Proxy,
     settings::{figure, lasting},
@@ -16,7 +16,7 @@ const BOUND: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn a_gateway_that_is_cut_off_ends_its_requests_in_time_and_harms_nobody() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let network = Proxy::start(&nats).await;
     let services = [("database-service", 1), ("user-service", 1), ("gateway", 1)];
@@ -53,7 +53,7 @@ async fn a_gateway_that_is_cut_off_ends_its_requests_in_time_and_harms_nobody() 
 
 #[tokio::test]
 async fn a_replica_that_is_cut_off_costs_no_get() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let network = Proxy::start(&nats).await;
     let services = [("database-service", 2), ("user-service", 1), ("gateway", 1)];

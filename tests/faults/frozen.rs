@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, THREE_EACH, turn},
+    bench::{Bench, THREE_EACH, shared_turn},
     calls::{Hops, now},
     load::Load,
     settings::{figure, lasting, rate, strict},
@@ -18,7 +18,7 @@ const FREEZE_SECONDS: u32 = 20;
 
 #[tokio::test]
 async fn a_frozen_replica_costs_its_own_caller_an_attempt_and_no_get() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let bench = Bench::on(Server::start().await, &THREE_EACH, &[]).await;
     let nats = bench.stack.nats.as_ref().unwrap().url();
     let load = Load::start(bench.get_user("gateway-1"), rate());

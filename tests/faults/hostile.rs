@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     load::Load,
     settings::figure,
     support::{Server, eventually},
@@ -32,7 +32,7 @@ async fn publish(nats: &Server, messages: &[u8]) {
 
 #[tokio::test]
 async fn malformed_headers_and_subjects_cost_a_reconnect_at_most() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let services = [("database-service", 1), ("user-service", 1), ("gateway", 1)];
     let mut bench = Bench::on(Server::start().await, &services, &[]).await;
     let nats = bench.stack.nats.take().unwrap();

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    bench::{Bench, THREE_OF_ALL, turn},
+    bench::{Bench, THREE_OF_ALL, shared_turn},
     calls::Hops,
     load::Load,
     proxy::Proxy,
@@ -25,7 +25,7 @@ const DAVID: &str = r#"{"name":"David","email":"david@example.com"}"#;
 
 #[tokio::test]
 async fn a_killed_replica_costs_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut bench = Bench::start(&THREE_OF_ALL, &[]).await;
     let load = Load::registering(bench.register("gateway-1"), rate() / 2);
     let services = ["database-service", "user-service", "notification-service"];
@@ -46,7 +46,7 @@ async fn a_killed_replica_costs_no_keyed_registration() {
 
 #[tokio::test]
 async fn a_frozen_replica_costs_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     for service in ["database-service", "user-service", "notification-service"] {
         let bench = Bench::start(&THREE_OF_ALL, &[]).await;
         let load = Load::registering(bench.register("gateway-1"), rate() / 2);
@@ -73,7 +73,7 @@ async fn a_frozen_replica_costs_no_keyed_registration() {
 
 #[tokio::test]
 async fn a_replica_that_is_cut_off_costs_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let network = Proxy::start(&nats).await;
     let mut bench = Bench::on(nats, &THREE_OF_ALL, &[]).await;
@@ -109,7 +109,7 @@ async fn a_replica_that_is_cut_off_costs_no_keyed_registration() {
 
 #[tokio::test]
 async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let network = Proxy::start(&nats).await;
     let services = [
@@ -142,7 +142,7 @@ async fn a_reply_lost_after_the_commit_costs_an_attempt_and_registers_once() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_is_registered_and_finds_that_out_with_its_key() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let bench = Bench::start(&THREE_OF_ALL, &[("SIMULATED_LATENCY", "on")]).await;
     let request = format!(
         "POST /register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nidempotency-key: k1\r\ncontent-length: {}\r\n\r\n{DAVID}",

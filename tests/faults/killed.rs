@@ -1,7 +1,7 @@
 //! Killing one replica of three every 2 s: no `GET` fails.
 
 use crate::{
-    bench::{Bench, THREE_EACH, turn},
+    bench::{Bench, THREE_EACH, shared_turn},
     calls::Hops,
     load::Load,
     settings::{figure, lasting, rate},
@@ -18,7 +18,7 @@ async fn a_replica_killed_in_the_middle_of_its_work_costs_an_attempt_and_no_get(
 }
 
 async fn killed(how: &str, variables: &[(&str, &str)]) {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut bench = Bench::start(&THREE_EACH, variables).await;
     let load = Load::start(bench.get_user("gateway-1"), rate());
     let services = ["database-service", "user-service"];

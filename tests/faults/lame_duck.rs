@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ONE_EACH, turn},
+    bench::{Bench, ONE_EACH, shared_turn},
     load::Load,
     settings::figure,
     support::{Server, eventually},
@@ -14,7 +14,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_lame_duck_is_noticed_and_service_goes_on() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     // It serves for so long after the word, and then sends one client a second away.
     let grace = (
         "ping_interval:",

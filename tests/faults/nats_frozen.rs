@@ -12,7 +12,7 @@ use nats_serve::{Client, Replica, Shutdown};
 use rustix::process::Signal;
 
 use crate::{
-    bench::turn,
+    bench::shared_turn,
     settings::{figure, lasting},
     stopwatch::percentile,
     support::{
@@ -69,7 +69,7 @@ async fn calls(client: &Client, lasting: Duration) -> Duration {
 
 #[tokio::test]
 async fn what_lay_in_a_frozen_server_is_not_done_when_it_thaws() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let (serving, begun) = watch(&nats).await;
     let client = connect_with(CALLER, &nats, DEADLINE).await;
@@ -100,7 +100,7 @@ async fn what_lay_in_a_frozen_server_is_not_done_when_it_thaws() {
 
 #[tokio::test]
 async fn a_frozen_server_is_noticed_and_heals() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let (serving, begun) = watch(&nats).await;
     let client = connect_with(CALLER, &nats, DEADLINE).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     calls::Hops,
     load::Load,
     proxy::Proxy,
@@ -13,7 +13,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_lost_reply_costs_an_attempt_and_no_get() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start().await;
     let network = Proxy::start(&nats).await;
     let services = [("database-service", 1), ("gateway", 1)];

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     load::{Load, Report},
     proxy::Proxy,
     registered::assert_each_once,
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(12);
 
 #[tokio::test]
 async fn a_rolling_restart_costs_no_get() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start_secured().await;
     let mut bench = Bench::on(nats, &SERVICES, &[("SIMULATED_LATENCY", "on")]).await;
     let load = Load::start(bench.get_user("gateway-1"), rate());
@@ -34,7 +34,7 @@ async fn a_rolling_restart_costs_no_get() {
 
 #[tokio::test]
 async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let nats = Server::start_secured().await;
     let network = Proxy::slow(&nats, Duration::from_millis(3)).await;
     let variables = [("NATS_URL", network.url())];
@@ -48,7 +48,7 @@ async fn a_rolling_restart_over_a_slow_network_costs_no_get() {
 
 #[tokio::test]
 async fn a_rolling_restart_costs_no_keyed_registration() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut bench = Bench::start(&SERVICES, &[]).await;
     let load = Load::registering(bench.register("gateway-1"), rate() / 2);
     let report = restart(&mut bench, load, Bench::register, "registrations").await;

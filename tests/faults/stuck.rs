@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    bench::{Bench, ONE_EACH, turn},
+    bench::{Bench, ONE_EACH, shared_turn},
     settings::figure,
     support::{
         Server,
@@ -28,7 +28,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
 async fn a_gateway_that_leaves_finishes_its_open_request() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let bench = Bench::on(Server::start().await, &ONE_EACH, &[]).await;
     let mut open = a_stuck_registration(&bench, "gateway").await;
     bench.signal("gateway-1", Signal::TERM);
@@ -43,7 +43,7 @@ async fn a_gateway_that_leaves_finishes_its_open_request() {
 
 #[tokio::test]
 async fn a_gateway_that_leaves_waits_for_the_rest_of_a_body() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let bench = Bench::on(Server::start().await, &ONE_EACH, &[]).await;
     let mut open = registration(&bench, &BODY[..10]).await;
     assert_eq!(200, bench.stack.get("/user/1").await.status);
@@ -58,7 +58,7 @@ async fn a_gateway_that_leaves_waits_for_the_rest_of_a_body() {
 
 #[tokio::test]
 async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
     let _stuck = a_stuck_registration(&bench, "gateway").await;
     let took = ended(&mut bench, "gateway-1", 1).await;
@@ -72,7 +72,7 @@ async fn a_gateway_with_a_stuck_request_ends_when_its_grace_is_over() {
 
 #[tokio::test]
 async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mut bench = Bench::on(Server::start().await, &ONE_EACH, &[GRACE]).await;
     let _stuck = a_stuck_registration(&bench, "user-service").await;
     let took = ended(&mut bench, "user-service-1", 1).await;
@@ -86,7 +86,7 @@ async fn a_replica_with_a_stuck_handler_ends_when_its_grace_is_over() {
 
 #[tokio::test]
 async fn a_second_signal_ends_a_process_at_once() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     for (service, span) in [
         ("gateway", "proxy_http_request"),
         ("user-service", "replica_handle_request"),

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, turn},
+    bench::{Bench, shared_turn},
     proxy::Proxy,
     python::python,
     settings::figure,
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(24);
 
 #[tokio::test]
 async fn a_mail_whose_relay_lost_sight_of_it_while_it_was_sent_is_sent_once() {
-    let _turn = turn().await;
+    let _turn = shared_turn().await;
     let mails = Process::start_program(python(), Path::new("/"), &["-c", SERVER], &[]);
     let mut mails = mails.with_mails();
     mails.says("\"port\"").await;

@@ -76,7 +76,9 @@ impl Server {
             "limits.conf",
             "nats-server.conf",
             "container.conf",
+            "tls.conf",
             "cluster/node.conf",
+            "cluster/routes-tls.conf",
         ];
         let folder = changed(&files, changes);
         std::os::unix::fs::symlink(nkeys, folder.path().join("nkeys")).unwrap();
@@ -158,6 +160,12 @@ impl Server {
         self.monitor.as_deref()
     }
 
+    /// What it has said.
+    #[allow(dead_code, reason = "tests/faults has one that is refused")]
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+
     /// The folder of the keys that it knows.
     pub(crate) fn nkeys(&self) -> Option<&Path> {
         self.place.nkeys.as_deref()
@@ -209,14 +217,15 @@ fn sources() -> PathBuf {
 /// Copies files of the configuration, with some words replaced by others.
 fn changed(files: &[&str], changes: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut left = changes.to_vec();
+    let mut left: Vec<&str> = changes.iter().map(|(before, _)| *before).collect();
     for file in files {
         let mut text = fs::read_to_string(sources().join(file)).unwrap();
-        left.retain(|(before, after)| {
-            let found = text.contains(before);
-            text = text.replace(before, after);
-            !found
-        });
+        for (before, after) in changes {
+            if text.contains(before) {
+                left.retain(|one| one != before);
+                text = text.replace(before, after);
+            }
+        }
         let copy = folder.path().join(file);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::write(copy, text).unwrap();
