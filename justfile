@@ -12,6 +12,6 @@ doc:
 
 test:
     cargo test
-    cargo test --features conformance --test conformance
-    cargo test --release --features faults --test faults
+    cargo test --test conformance
+    cargo test --release --test faults
     cargo test -p containers

@@ -8,6 +8,7 @@ mod losses;
 mod nats;
 mod oha;
 mod process;
+mod profile;
 mod python;
 mod receiver;
 mod soak;
@@ -15,12 +16,16 @@ mod stack;
 mod table;
 mod tools;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
 use self::tools::Tools;
+use crate::stopped;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,6 +67,9 @@ pub(crate) struct Args {
     /// A nats-server, if none is on the PATH.
     #[arg(long, env = "NATS_SERVER", value_name = "PATH")]
     nats_server: Option<PathBuf>,
+    /// oha, if it shall not be installed.
+    #[arg(long, env = "OHA", value_name = "PATH")]
+    oha: Option<PathBuf>,
 }
 
 impl Args {
@@ -79,7 +87,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         !args.parts.contains(&Part::Application) || tools::file_system() != "tmpfs",
         "temporary files are in memory, where a commit costs nothing: set TMPDIR to a folder on a disk that every user can enter"
     );
-    let tools = Tools::find(args.nats_server.as_deref())?;
+    ensure!(
+        Path::new("/proc/self/stat").exists(),
+        "what processes take of the machine is read in /proc, which Linux has"
+    );
+    let tools = Tools::find(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -89,8 +101,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         tokio::select! {
             measured = measure(args, &tools) => measured,
             // What it has started and written ends with it.
-            told = tokio::signal::ctrl_c() => {
-                told.context("Ctrl-C can't be heard")?;
+            told = stopped::by_a_signal() => {
+                told?;
                 bail!("interrupted");
             }
         }

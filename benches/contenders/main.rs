@@ -7,6 +7,8 @@ mod chains;
 mod driver;
 #[path = "../nats_server.rs"]
 mod nats_server;
+#[path = "../stopped.rs"]
+mod stopped;
 mod work;
 
 use clap::{Parser, Subcommand};

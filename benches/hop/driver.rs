@@ -10,6 +10,7 @@ use super::{
     process::Nats,
     tools::{Tools, toolchain},
 };
+use crate::stopped;
 
 const NO_VALGRIND: &str = "valgrind is not there, so instructions are not counted; it is the package `valgrind` of most systems";
 
@@ -39,7 +40,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime can't be started")?;
-    let now = runtime.block_on(count(&tools))?;
+    let now = runtime.block_on(async {
+        tokio::select! {
+            counted = count(&tools) => counted,
+            // What it has started ends with it.
+            told = stopped::by_a_signal() => {
+                told?;
+                bail!("interrupted");
+            }
+        }
+    })?;
     println!("{}", now.table(recorded.as_ref()));
     if args.record {
         return now.record();

@@ -10,6 +10,8 @@ mod hops;
 mod nats_server;
 mod process;
 mod side;
+#[path = "../stopped.rs"]
+mod stopped;
 mod tools;
 
 use std::alloc::System;

@@ -5,7 +5,7 @@
 //! registered, what fails when, and what the mail server does with whom, so a failing run can be repeated:
 //!
 //!     NATS_SERVE_AUDITOR_REGISTRATIONS=10000 NATS_SERVE_AUDITOR_SEED=7 \
-//!         cargo test --release --features faults --test faults audit -- --nocapture
+//!         cargo test --release --test faults audit -- --nocapture
 
 mod books;
 mod client;

@@ -1,7 +1,7 @@
 //! Breaks the real thing and counts what it costs: real processes, a real nats-server, load at a
 //! constant rate, and an auditor who asks for the outcome of every request.
 //!
-//!     cargo test --release --features faults --test faults -- --nocapture
+//!     cargo test --release --test faults -- --nocapture
 //!
 //! Each test is named for the symptom that it rules out and prints what it measured in lines that begin
 //! with `figure:`; docs/reliability.md is made of them. A fault lasts as long as its test says; with

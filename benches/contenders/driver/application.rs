@@ -5,7 +5,6 @@
 
 mod bare;
 mod postgres;
-mod profile;
 pub(super) mod registering;
 mod report;
 mod running;

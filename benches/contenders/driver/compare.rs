@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use anyhow::ensure;
+
 use super::{
     Args,
     nats::Nats,
     oha::Load,
-    process::{Work, resident},
+    process::{Work, peak},
+    profile::{self, Profile, Threads},
     receiver,
     stack::{Chain, Stack},
     table::{Figure, compared, heads, markdown, ratio},
@@ -27,7 +30,7 @@ struct Contender {
 }
 
 /// What came of one turn.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Turn {
     per_second: f64,
     /// Of all processes and NATS, a request, in microseconds.
@@ -36,8 +39,15 @@ struct Turn {
     p50: f64,
     /// At half of what it can do itself, in milliseconds: who is given more than he can do is only measured in queues.
     p99: f64,
-    /// Of the process that has most in memory after the full load, in megabytes.
-    resident: f64,
+    /// The most that any of the processes has had in memory so far, in megabytes.
+    peak: f64,
+    /// CPU of a request under the full load, by thread, the receiver's too.
+    threads: Threads,
+    /// Requests that failed, of all three loads.
+    failed: f64,
+    requests: f64,
+    /// Of each answer.
+    bytes: u64,
 }
 
 const TO_FILES: &[&str] = &["--ratio", "1", "--spans-dir", "spans"];
@@ -102,7 +112,16 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
         }
     }
     println!("{}", shown(&contenders));
+    let mut lengths = contenders
+        .iter()
+        .flat_map(|one| one.turns.iter().map(|turn| turn.bytes));
+    let first = lengths.next();
+    ensure!(
+        lengths.all(|bytes| Some(bytes) == first),
+        "contenders answer with different lengths, so they do different work"
+    );
     for contender in contenders {
+        contender.say_what_failed();
         contender.stack.leave().await.say(contender.name);
     }
     Ok(())
@@ -119,10 +138,12 @@ impl Contender {
         let mut pids = self.stack.pids();
         pids.push(self.nats.pid());
         let work = Work::of(pids);
+        let profile = Profile::of(self.named());
         let full = load(CONNECTIONS, None).run(&tools.oha).await?;
         let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
-        let resident = self.stack.pids().into_iter().map(resident).max();
-        let resident = resident.unwrap_or_default();
+        let threads = profile.a_request(full.requests);
+        let peak = self.stack.pids().into_iter().map(peak).max();
+        let peak = peak.unwrap_or_default();
         let one = load(1, None).run(&tools.oha).await?;
         let rate = ((full.per_second / 2.0) as u32).max(1);
         let half = load(CONNECTIONS, Some(rate)).run(&tools.oha).await?;
@@ -131,8 +152,37 @@ impl Contender {
             cpu,
             p50: one.p50.as_secs_f64() * 1e6,
             p99: half.p99_ms(),
-            resident: resident as f64 / 1e6,
+            peak: peak as f64 / 1e6,
+            threads,
+            failed: full.failed + one.failed + half.failed,
+            requests: full.requests + one.requests + half.requests,
+            bytes: full.bytes,
         })
+    }
+
+    /// Its processes, the NATS server, and who receives spans.
+    fn named(&self) -> Vec<(String, u32)> {
+        let hops = ["gateway", "service in the middle", "last service"];
+        let members = self.stack.members().iter();
+        let members = members.map(|member| (hops[member.hop].to_owned(), member.process.pid()));
+        let nats = ("nats-server".to_owned(), self.nats.pid());
+        let receiver = self
+            .stack
+            .receiver()
+            .map(|pid| ("receiver of spans".to_owned(), pid));
+        members.chain([nats]).chain(receiver).collect()
+    }
+
+    fn say_what_failed(&self) {
+        let sum = |of: fn(&Turn) -> f64| self.turns.iter().map(of).sum::<f64>();
+        let failed = sum(|turn| turn.failed);
+        if failed > 0.0 {
+            println!(
+                "{}: {failed} of {} requests failed",
+                self.name,
+                sum(|turn| turn.requests)
+            );
+        }
     }
 }
 
@@ -141,7 +191,7 @@ const FIGURES: [Figure<Turn>; 5] = [
     ("CPU µs a request", 0, |turn| turn.cpu),
     ("p50 µs, 1 connection", 0, |turn| turn.p50),
     ("p99 ms at half its load", 1, |turn| turn.p99),
-    ("largest process, MB", 1, |turn| turn.resident),
+    ("largest process at most, MB", 1, |turn| turn.peak),
 ];
 
 /// What a team would take instead, with which some of ours are compared besides.
@@ -165,5 +215,14 @@ fn shown(contenders: &[Contender]) -> String {
             "\nRequests/s of *{name}* to those of *{GRPC}*: {ratio}."
         );
     }
+    let compared = [
+        BASE,
+        "ours, tracing off",
+        "ours, ratio 1 to files",
+        "ours, ratio 1 to OTLP",
+    ];
+    let compared = compared.iter().filter(|name| !turns(name).is_empty());
+    let threads = compared.map(|name| (*name, turns(name).iter().map(|it| &it.threads).collect()));
+    let _ = write!(text, "\n{}", profile::shown(&threads.collect::<Vec<_>>()));
     text
 }

@@ -4,6 +4,10 @@
 
 mod dimension;
 
+use std::fmt::Write as _;
+
+use anyhow::ensure;
+
 use self::dimension::{Dimension, Setting};
 use super::{
     Args,
@@ -37,6 +41,8 @@ struct Turn {
     /// In milliseconds, each connection asking again when it is answered.
     p50: f64,
     p99: f64,
+    failed: f64,
+    requests: f64,
 }
 
 #[derive(Debug)]
@@ -105,7 +111,20 @@ async fn measure(dimension: &Dimension, args: &Args, tools: &Tools) -> anyhow::R
     for (name, losses) in futures_util::future::join_all(leaving).await {
         losses.say(name);
     }
-    Ok(shown(dimension, &cells))
+    let mut text = shown(dimension, &cells);
+    for cell in &cells {
+        let sum = |of: fn(&Turn) -> f64| cell.turns.iter().map(of).sum::<f64>();
+        let failed = sum(|turn| turn.failed);
+        if failed > 0.0 {
+            let (name, size) = (cell.name, dimension.size(cell.setting));
+            let requests = sum(|turn| turn.requests);
+            let _ = writeln!(
+                text,
+                "\n{size}, {name}: {failed} of {requests} requests failed"
+            );
+        }
+    }
+    Ok(text)
 }
 
 /// Name, chain and its arguments.
@@ -155,11 +174,18 @@ impl Running {
         pids.push(self.nats.pid());
         let work = Work::of(pids);
         let outcome = load.run(&tools.oha).await?;
+        ensure!(
+            outcome.bytes >= setting.bytes as u64,
+            "answers have {} bytes",
+            outcome.bytes
+        );
         Ok(Turn {
             per_second: outcome.per_second,
             cpu: work.until_rest().await.as_secs_f64() * 1e6 / outcome.requests,
             p50: outcome.p50.as_secs_f64() * 1e3,
             p99: outcome.p99_ms(),
+            failed: outcome.failed,
+            requests: outcome.requests,
         })
     }
 }

@@ -20,15 +20,20 @@ pub(super) struct Losses {
     queue: u64,
     files: u64,
     otlp: u64,
+    /// Processes that did not leave, or not well: of theirs nobody knows.
+    unknown: usize,
 }
 
 impl Losses {
-    /// Reads the log of all processes in a folder.
-    pub(super) fn told_in(folder: &Path) -> Self {
+    /// Reads the log of all processes in a folder, of which so many did not leave well.
+    pub(super) fn told_in(folder: &Path, unknown: usize) -> Self {
         // A line for each request may be in it, so not all at once.
         let log = File::open(folder.join("log")).map(BufReader::new);
         let lines = log.into_iter().flat_map(BufRead::lines);
-        Self::of(lines.map_while(Result::ok))
+        Self {
+            unknown,
+            ..Self::of(lines.map_while(Result::ok))
+        }
     }
 
     fn of(lines: impl Iterator<Item = String>) -> Self {
@@ -62,12 +67,20 @@ impl fmt::Display for Losses {
             queue,
             files,
             otlp,
+            unknown,
         } = self;
         write!(
             f,
             "of {recorded} spans of the processes that lost any, {queue} found the queue full, {files} came to no file, \
              and {otlp} to no receiver"
-        )
+        )?;
+        match unknown {
+            0 => Ok(()),
+            _ => write!(
+                f,
+                "; {unknown} processes did not leave well, and of theirs nobody knows"
+            ),
+        }
     }
 }
 
@@ -90,6 +103,7 @@ mod tests {
             queue: 2,
             files: 0,
             otlp: 3,
+            unknown: 0,
         };
         assert_eq!(expected, losses);
     }

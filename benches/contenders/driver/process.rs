@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    env,
+    ffi::OsString,
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
     process::Stdio,
@@ -32,8 +34,19 @@ pub(super) struct Process {
     log: PathBuf,
 }
 
+/// What processes see of this one's environment. The user's settings would be measured, and his database filled.
+const KEPT: [&str; 6] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "NATS_SERVER",
+];
+
 impl Process {
     pub(super) fn start(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
+        forget_all_but_what_is_given(&mut command);
         let log = folder.join("log");
         let said = OpenOptions::new().create(true).append(true).open(&log);
         let mut child = command
@@ -120,6 +133,17 @@ impl Process {
     }
 }
 
+fn forget_all_but_what_is_given(command: &mut Command) {
+    let given = command.as_std().get_envs().map(|(name, _)| name.to_owned());
+    let given: Vec<OsString> = given.collect();
+    for (name, _) in env::vars_os() {
+        let is_kept = KEPT.iter().any(|kept| name == *kept) || given.contains(&name);
+        if !is_kept {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// What processes computed between two moments.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -186,6 +210,24 @@ pub(super) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
         *threads.entry(name.trim().to_owned()).or_default() += spent;
     }
     threads
+}
+
+/// The time that this process itself has computed so far.
+pub(super) fn own() -> Duration {
+    own_cpu(Path::new("/proc/self")).unwrap_or_default()
+}
+
+/// The time that the processors of this machine have had nothing to do, all together: proc_stat(5).
+pub(super) fn idle() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default().split_whitespace();
+    // `cpu user nice system idle iowait`
+    let ticks: u64 = all
+        .skip(4)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// What a process has in memory, in bytes.

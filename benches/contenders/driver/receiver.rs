@@ -28,7 +28,7 @@ pub(super) fn missing(tools: &Tools) -> Option<String> {
 pub(super) struct Receiver {
     /// Where it takes OTLP over HTTP.
     pub(super) url: String,
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -64,9 +64,15 @@ impl Receiver {
         process.says(starts).await?;
         Ok(Self {
             url: format!("http://{http}"),
-            _process: process,
+            process,
             _folder: folder,
         })
+    }
+}
+
+impl Receiver {
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     nats::Nats,
     oha::Load,
     stack::{Chain, Stack},
+    table::Spread,
     tools::Tools,
 };
 
@@ -39,11 +40,13 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let nats = Nats::start(tools).await?;
     let mut stack = Stack::start(&CHAIN, tools, &nats.url).await?;
     let most = most(&stack.url, args, tools).await?;
-    let loads = loads(&stack.url, (most / 2.0) as u32)?;
+    let loads = loads(&stack.url, (most.median / 2.0) as u32)?;
     println!(
-        "{} minutes of {} requests a second, half of {most:.0}; one in {LATE} waits in vain\n",
+        "{} minutes of {} requests a second, half of {} in {} loads before; one in {LATE} waits in vain\n",
         args.minutes,
         loads[0].rate.unwrap_or_default() + loads[1].rate.unwrap_or_default(),
+        most.shown(0),
+        args.rounds,
     );
     let mut watch = Watch::of(&stack, nats.pid());
     let minutes = tokio::select! {
@@ -68,7 +71,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
 }
 
 /// What the chain can do a second.
-async fn most(url: &str, args: &Args, tools: &Tools) -> anyhow::Result<f64> {
+async fn most(url: &str, args: &Args, tools: &Tools) -> anyhow::Result<Spread> {
     let load = Load {
         url: url.to_owned(),
         connections: CONNECTIONS,
@@ -76,7 +79,11 @@ async fn most(url: &str, args: &Args, tools: &Tools) -> anyhow::Result<f64> {
         rate: None,
     };
     load.run(&tools.oha).await?;
-    Ok(load.run(&tools.oha).await?.per_second)
+    let mut rounds = Vec::new();
+    for _ in 0..args.rounds {
+        rounds.push(load.run(&tools.oha).await?.per_second);
+    }
+    Ok(Spread::of(rounds))
 }
 
 /// What is answered, and what is not.

@@ -101,6 +101,11 @@ impl Stack {
         })
     }
 
+    /// Who receives its spans, and is no part of it.
+    pub(super) fn receiver(&self) -> Option<u32> {
+        self.receiver.as_ref().map(Receiver::pid)
+    }
+
     /// From the last service's processes to the gateway.
     pub(super) fn members(&self) -> &[Member] {
         &self.members
@@ -133,12 +138,13 @@ impl Stack {
 
     /// Ends it, and tells which spans were lost.
     pub(super) async fn leave(self) -> Losses {
+        let mut unknown = 0;
         for member in self.members.into_iter().rev() {
-            member.process.leave().await;
+            unknown += usize::from(!member.process.leave().await);
         }
         // Not before: what they had left was for it.
         drop(self.receiver);
-        Losses::told_in(self.folder.path())
+        Losses::told_in(self.folder.path(), unknown)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     process::Command,
 };
 
 use anyhow::{Context as _, bail};
 
+use super::Args;
 use crate::nats_server;
 
 /// The load driver, installed under target/ if it isn't there.
@@ -21,7 +22,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn find(named: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn find(args: &Args) -> anyhow::Result<Self> {
         if cfg!(debug_assertions) {
             bail!("a debug build measures nothing; run it with --release");
         }
@@ -29,8 +30,11 @@ impl Tools {
         let release = contenders.parent().context("a program lies in a folder")?;
         let target = release.parent().context("target/ holds release/")?;
         Ok(Self {
-            oha: oha(target)?,
-            nats_server: nats_server::find(named, target)?,
+            oha: match &args.oha {
+                Some(named) => absolute(named)?,
+                None => oha(target)?,
+            },
+            nats_server: nats_server::find(args.nats_server.as_deref(), target)?,
             contenders,
         })
     }

@@ -1,10 +1,10 @@
 //! The tables of the application: reading, and registering beside what each store can do.
 
-use super::{
+use super::subject::{Contender, Group, Subject, Turn};
+use crate::driver::{
     profile,
-    subject::{Contender, Group, Subject, Turn},
+    table::{self, Spread, markdown},
 };
-use crate::driver::table::{self, Spread, markdown};
 
 /// What reading is compared with.
 pub(super) const RAW: &str = "async-nats alone";
@@ -74,6 +74,9 @@ fn registering(contenders: &[Contender]) -> String {
         "of the store, one by one",
         "of the store, many at once",
         "CPU µs a request",
+        "cores busy with it",
+        "with the load driver",
+        "with nothing",
         "p50 ms, 1 connection; a store's own commits",
         "p99 ms at half its load",
         "sent again a turn",
@@ -97,6 +100,13 @@ fn registering(contenders: &[Contender]) -> String {
             ratio(turns, bare(false), per_second),
             ratio(turns, bare(true), per_second),
             spread(turns, |turn| turn.cpu, 0),
+            spread(
+                turns,
+                |turn| turn.cpu.map(|cpu| cpu * turn.per_second / 1e6),
+                2,
+            ),
+            spread(turns, |turn| turn.machine.map(|it| it.driver), 2),
+            spread(turns, |turn| turn.machine.map(|it| it.idle), 2),
             spread(turns, |turn| Some(turn.p50 / 1e3), 2),
             spread(turns, |turn| turn.p99, 1),
             spread(turns, |turn| Some(turn.repeated), 0),

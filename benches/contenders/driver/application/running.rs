@@ -87,10 +87,11 @@ impl Application {
 
     /// Ends it, and tells which spans were lost.
     pub(in crate::driver) async fn leave(self) -> Losses {
+        let mut unknown = 0;
         for (_, process) in self.processes.into_iter().rev() {
-            process.leave().await;
+            unknown += usize::from(!process.leave().await);
         }
-        Losses::told_in(self.folder.path())
+        Losses::told_in(self.folder.path(), unknown)
     }
 }
 

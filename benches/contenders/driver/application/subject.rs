@@ -1,17 +1,15 @@
 //! Who has turns, and what comes of one.
 
-use super::{
-    Application,
-    bare::Bare,
-    profile::{Profile, Threads},
-    registering,
-};
+use std::time::{Duration, Instant};
+
+use super::{Application, bare::Bare, registering};
 use crate::driver::{
     Args,
     compare::CONNECTIONS,
     nats::Nats,
     oha::{Load, Outcome},
-    process::Work,
+    process::{self, Work},
+    profile::{Profile, Threads},
     stack::Stack,
     tools::Tools,
 };
@@ -52,8 +50,19 @@ pub(super) struct Turn {
     pub(super) p50: f64,
     /// At half of what it can do itself, in milliseconds.
     pub(super) p99: Option<f64>,
+    /// What else the machine did under the full load of a driver that is this process.
+    pub(super) machine: Option<Machine>,
     /// Registrations that had to be sent again, of all.
     pub(super) repeated: f64,
+}
+
+/// Cores, so that what a contender does not compute has a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Machine {
+    /// With this process, which sends registrations itself.
+    pub(super) driver: f64,
+    /// With nothing, or waiting for a disk.
+    pub(super) idle: f64,
 }
 
 impl Contender {
@@ -66,6 +75,7 @@ impl Contender {
                 threads: Threads::new(),
                 p50: outcome.p50.as_secs_f64() * 1e6,
                 p99: None,
+                machine: None,
                 repeated: 0.0,
             });
         }
@@ -73,7 +83,15 @@ impl Contender {
         let named = self.subject.named();
         let work = Work::of(named.iter().map(|(_, pid)| *pid).collect());
         let profile = Profile::of(named);
+        let (began, own, idle) = (Instant::now(), process::own(), process::idle());
         let full = self.load(CONNECTIONS, None, args, tools).await?;
+        let cores = |before: Duration, now: Duration| {
+            now.saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
+        };
+        let machine = Machine {
+            driver: cores(own, process::own()),
+            idle: cores(idle, process::idle()),
+        };
         let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
         let threads = profile.a_request(full.requests);
         let one = self.load(1, None, args, tools).await?;
@@ -85,6 +103,7 @@ impl Contender {
             threads,
             p50: one.p50.as_secs_f64() * 1e6,
             p99: Some(half.p99_ms()),
+            machine: (self.group != Group::Get).then_some(machine),
             repeated: registering::repeated() as f64,
         })
     }

@@ -15,9 +15,9 @@ const MAX_FAILED: f64 = 0.01;
 /// A request that was answered as it is to be.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Request {
-    /// When it was sent, from the load's begin.
+    /// When it was sent, from the load's begin; if the load has a rate, when it was due.
     pub(in super::super) sent: Duration,
-    /// From when it was due, if the load has a rate.
+    /// From then on.
     pub(in super::super) took: Duration,
 }
 
@@ -27,6 +27,10 @@ pub(in super::super) struct Outcome {
     pub(in super::super) per_second: f64,
     /// Answers to all of them.
     pub(in super::super) requests: f64,
+    /// Requests that were answered otherwise or not at all, fewer than would end it.
+    pub(in super::super) failed: f64,
+    /// What each answer has.
+    pub(in super::super) bytes: u64,
     pub(in super::super) p50: Duration,
     /// The longest there is where so many of those that were due were not sent.
     pub(in super::super) p99: Duration,
@@ -56,6 +60,8 @@ impl Outcome {
         Ok(Self {
             per_second: took.len() as f64 / seconds,
             requests: all.len() as f64,
+            failed: 0.0,
+            bytes: 0,
             p50: percentile(0.5),
             p99: percentile(0.99),
         })
@@ -70,17 +76,26 @@ impl Outcome {
     }
 }
 
-/// Reads oha's list of requests that were answered:
+/// Reads oha's list of requests that were answered, in the order in which they were sent:
 /// `request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,status`, in seconds.
+///
+/// oha's own correction counts from when its one thread came to hand a request out, which may be late. So with a rate the
+/// nth is due at n times the pause between two. Where one has no answer, and so is not listed, those after it count as due
+/// one pause too soon.
 pub(super) fn read(list: &str, load: &Load) -> anyhow::Result<Outcome> {
     let mut all = Vec::new();
     let (mut dialled, mut refused) = (0.0, 0.0);
-    for line in list.lines().skip(1) {
+    let mut lengths = Vec::new();
+    for (nth, line) in list.lines().skip(1).enumerate() {
         let fields: Vec<&str> = line.split(',').collect();
-        let &[start, _, dialup, _, took, _, status] = &fields[..] else {
+        let &[start, _, dialup, delay, took, bytes, status] = &fields[..] else {
             anyhow::bail!("oha lists {line:?}");
         };
-        let seconds = |field: &str| field.parse().with_context(|| format!("oha lists {line:?}"));
+        let seconds = |field: &str| {
+            field
+                .parse::<f64>()
+                .with_context(|| format!("oha lists {line:?}"))
+        };
         if seconds(dialup)? > 0.0 {
             dialled += 1.0;
         }
@@ -88,9 +103,22 @@ pub(super) fn read(list: &str, load: &Load) -> anyhow::Result<Outcome> {
             refused += 1.0;
             continue;
         }
+        lengths.push(
+            bytes
+                .parse()
+                .with_context(|| format!("oha lists {line:?}"))?,
+        );
+        let (start, delay, took) = (seconds(start)?, seconds(delay)?, seconds(took)?);
+        let (sent, took) = match load.rate.map(f64::from) {
+            None => (start, took),
+            Some(rate) => {
+                let due = nth as f64 / rate;
+                (due, (start + delay - due).max(0.0))
+            }
+        };
         all.push(Request {
-            sent: Duration::from_secs_f64(seconds(start)?),
-            took: Duration::from_secs_f64(seconds(took)?),
+            sent: Duration::from_secs_f64(sent),
+            took: Duration::from_secs_f64(took),
         });
     }
     // What has no answer is not listed, but its connection is made anew.
@@ -107,7 +135,13 @@ pub(super) fn read(list: &str, load: &Load) -> anyhow::Result<Outcome> {
             good + refused
         );
     }
-    Outcome::of(&all, load.duration, load.rate)
+    let (least, most) = (lengths.iter().min(), lengths.iter().max());
+    ensure!(least == most, "answers have {least:?} to {most:?} bytes");
+    Ok(Outcome {
+        failed: bad,
+        bytes: most.copied().unwrap_or_default(),
+        ..Outcome::of(&all, load.duration, load.rate)?
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +164,7 @@ mod tests {
         for nth in 0..count {
             let (dialup, took) = if nth == 0 { (0.5, 1.0) } else { (0.0, 0.002) };
             let start = f64::from(nth) / 100.0;
-            text += &format!("\n{start},0,{dialup},0,{took},9,{status}");
+            text += &format!("\n{start},0,{dialup},{took},{took},9,{status}");
         }
         text
     }
@@ -156,10 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_late_counts_from_when_it_was_due() {
+        let late = list(100, 200).replace("\n0.5,", "\n0.509,");
+        let outcome = read(&late, &load(Some(100))).unwrap();
+        assert_eq!(11.0, outcome.p99_ms().round());
+        assert_eq!(2, outcome.p50.as_millis());
+    }
+
+    #[test]
+    fn answers_of_different_lengths_are_not_the_same_work() {
+        let other = list(100, 200).replacen(",9,", ",8,", 1);
+        let failed = read(&other, &load(None)).unwrap_err().to_string();
+        assert!(failed.contains("8) to Some(9"), "{failed}");
+    }
+
+    #[test]
     fn a_load_of_which_much_fails_measures_something_else() {
         let failed = read(&list(100, 503), &load(None)).unwrap_err().to_string();
         assert!(failed.contains("100 otherwise"), "{failed}");
-        let reconnecting = list(100, 200).replace(",0,0,0,", ",0,0.1,0,");
+        let reconnecting = list(100, 200).replace(",0,0,0.002,", ",0,0.1,0.002,");
         let failed = read(&reconnecting, &load(None)).unwrap_err().to_string();
         assert!(failed.contains("99 connections broke"), "{failed}");
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::driver::{
+use super::{
     process::cpu_by_thread,
     table::{Spread, markdown},
 };
