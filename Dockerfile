@@ -7,6 +7,9 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
+# Optimised as cargo does it for a release; the tests want it sooner, and say 1.
+ARG OPT_LEVEL=3
+ENV CARGO_PROFILE_RELEASE_OPT_LEVEL=$OPT_LEVEL
 # Nobody reads a backtrace of this program; its symbols would be half of the image.
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 

@@ -6,6 +6,7 @@ fmt:
 
 clippy:
     cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+    cargo clippy --locked --test conformance --test faults -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --all-features

@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// A nats-server, if none is on the PATH.
     #[arg(long, env = "NATS_SERVER", value_name = "PATH")]
     nats_server: Option<PathBuf>,
+    /// Takes the product's programs that lie beside this one as they are, and builds none.
+    #[arg(long)]
+    built: bool,
     /// oha, if it shall not be installed.
     #[arg(long, env = "OHA", value_name = "PATH")]
     oha: Option<PathBuf>,

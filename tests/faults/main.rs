@@ -7,7 +7,8 @@
 //! with `figure:`; docs/reliability.md is made of them. A fault lasts as long as its test says; with
 //! `NATS_SERVE_FAULTS_SECONDS=30` none is shorter than 30 s. The load is 100 requests a second, so that it
 //! can be had on a busy machine; `NATS_SERVE_FAULTS_RATE=200` asks for more. The tests
-//! take turns, since each measures and wants the machine for itself.
+//! take turns, since each measures and wants the machine for itself; of those that wait for the most part two run at a
+//! time, unless the figures are asked for.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 #![allow(

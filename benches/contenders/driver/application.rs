@@ -26,7 +26,7 @@ use super::{
 };
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
-    tools::build()?;
+    tools::build(args)?;
     println!("Stores lie on {}.\n", tools::file_system());
     let postgres = match Postgres::start().await? {
         Ok(postgres) => Some(postgres),

@@ -8,7 +8,7 @@ use super::{Args, tools};
 use crate::driver::tools::Tools;
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
-    tools::build()?;
+    tools::build(args)?;
     memory::run(args, tools).await?;
     start::run(tools).await?;
     sizes::run(tools).await

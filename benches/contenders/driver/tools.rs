@@ -80,7 +80,10 @@ impl Tools {
 
 /// Builds the product's programs, or sees that they are there and no older than their source. Together with this one, so
 /// that what both need is built once, with the features that this one was built with.
-pub(super) fn build() -> anyhow::Result<()> {
+pub(super) fn build(args: &Args) -> anyhow::Result<()> {
+    if args.built {
+        return Ok(());
+    }
     let packages = ["-p", "nats-serve", "-p", "contenders"];
     let build = ["build", "--release", "--locked", "--bins"];
     cargo(&[&build[..], &packages[..]].concat())

@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long)]
     for_containers: bool,
     /// Makes the key of a service anew, though it is there. Tell each server (`nats-server --signal reload`), and
-    /// restart the service. Or `routes`: makes the password of the nodes anew; tell each of them.
+    /// restart the service. Or `routes`: makes the password of the nodes anew; restart them together.
     #[arg(long, value_name = "SERVICE", value_parser = replaced)]
     replace: Option<Replaced>,
     /// Makes routes.conf too, for the nodes of a NATS cluster: their password, and the routes to these hosts. The
