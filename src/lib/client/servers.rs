@@ -93,7 +93,7 @@ impl Outage {
         let tried = known
             .iter()
             .find(|one| Some(&one.addr) == self.tried.last());
-        self.failure = tried.and_then(|one| one.last_error.clone());
+        self.failure = tried.and_then(|one| one.last_error.clone()).map(in_words);
         let addr = match self.untried(known) {
             Some(addr) => addr,
             None => {
@@ -118,6 +118,14 @@ impl Outage {
         let (told_of, named): (Vec<_>, Vec<_>) = untried.partition(|one| one.is_discovered);
         let among = if named.is_empty() { told_of } else { named };
         Some(among.choose(&mut rand::rng())?.addr.clone())
+    }
+}
+
+/// What the TLS library says of an answer that is none tells nobody what to do.
+fn in_words(error: String) -> String {
+    match error.contains("InvalidContentType") {
+        true => "TLS is asked for, and the server speaks none".to_owned(),
+        false => error,
     }
 }
 
