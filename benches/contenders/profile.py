@@ -4,11 +4,14 @@
     cargo build --release --locked -p contenders && benches/contenders/profile.py
 
 Each chain runs under valgrind's callgrind twice, under few requests and under many, and what is counted is the
-difference: starts and ends are not in it. It needs valgrind, and what the benchmark itself has put under target/.
+difference: starts and ends are not in it. It needs valgrind, and a nats-server and oha: named by NATS_SERVER and OHA,
+or those that the benchmark itself has under target/.
 """
 
+import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +19,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = ROOT / "target"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 FEW, MANY = 500, 6_500
 # With more, each waits so long under valgrind that replicas of ours say that they are working.
 CONNECTIONS = 4
@@ -47,12 +50,16 @@ REST = "the rest"
 
 
 def nats_server():
-    installed = sorted((TARGET / "nats-server").glob("nats-server-*"))
-    return str(installed[-1]) if installed else "nats-server"
+    """The one that is named, or the newest that `nats-serve up` has installed, or that of the PATH."""
+    version = lambda path: [int(number) for number in re.findall(r"\d+", path.name)]
+    installed = sorted((TARGET / "nats-server").glob("nats-server-*"), key=version)
+    return os.environ.get("NATS_SERVER") or (str(installed[-1]) if installed else "nats-server")
 
 
 def oha():
-    return str(next(TARGET.glob("oha-*/bin/oha")))
+    installed = next(TARGET.glob("oha-*/bin/oha"), None)
+    found = os.environ.get("OHA") or installed or shutil.which("oha")
+    return str(found) if found else sys.exit("no oha: run the benchmark once, which installs it, or name one with OHA")
 
 
 def run(arguments, requests, folder):

@@ -102,6 +102,66 @@ fn a_mistyped_field_and_a_file_that_nobody_lists_are_found() {
 }
 
 #[test]
+fn nobody_is_reached_but_as_the_document_says() {
+    let report = build(MANIFESTS.as_ref());
+    let base = &report["built"]["base"];
+    let all = find(base, "NetworkPolicy", "nobody");
+    assert_eq!(json!({}), all["spec"]["podSelector"]);
+    assert_eq!(json!(["Ingress", "Egress"]), all["spec"]["policyTypes"]);
+    assert!(all["spec"].get("ingress").is_none() && all["spec"].get("egress").is_none());
+
+    // Policies add up, so whatever another one allows is in this list.
+    let policies = list(base)
+        .iter()
+        .filter(|one| one["kind"] == "NetworkPolicy");
+    let mut allowed = Vec::new();
+    for policy in policies {
+        for way in ["ingress", "egress"] {
+            for rule in list(&policy["spec"][way]) {
+                let peers = list(&rule["from"]).iter().chain(list(&rule["to"]));
+                let peers: Vec<&Value> = peers.collect();
+                assert!(!peers.is_empty(), "open to everybody: {policy}");
+                let name = text(&policy["metadata"]["name"]);
+                for peer in peers {
+                    let named = peer["namespaceSelector"]["matchLabels"].as_object();
+                    // No policy can name a mail server.
+                    let is_somebody = named.is_some_and(|labels| !labels.is_empty());
+                    assert!(
+                        is_somebody || (name == "mail" && peer["ipBlock"].is_object()),
+                        "{peer}"
+                    );
+                }
+                let ports = list(&rule["ports"]).iter().map(|port| &port["port"]);
+                let ports: Vec<String> = ports.map(Value::to_string).collect();
+                assert!(!ports.is_empty(), "every port: {policy}");
+                allowed.push(format!("{name} {way} {}", ports.join(",")));
+            }
+        }
+    }
+    allowed.sort_unstable();
+    assert_eq!(
+        [
+            "dns egress 53,53",
+            "gateway ingress 8000",
+            "mail egress 587",
+            "metrics ingress 9000",
+            "nats egress 4222",
+            "postgres egress 5432",
+            "spans egress 4318",
+        ],
+        *allowed
+    );
+    for (policy, service) in [
+        ("gateway", "gateway"),
+        ("postgres", "database-service"),
+        ("mail", "notification-service"),
+    ] {
+        let labels = &find(base, "NetworkPolicy", policy)["spec"]["podSelector"]["matchLabels"];
+        assert_eq!(service, labels["app.kubernetes.io/name"], "{policy}");
+    }
+}
+
+#[test]
 fn each_service_is_watched_has_its_time_to_leave_and_may_do_nothing_else() {
     let report = build(MANIFESTS.as_ref());
     for resources in report["built"].as_object().unwrap().values() {

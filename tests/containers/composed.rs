@@ -2,6 +2,7 @@
 
 mod cluster;
 mod confined;
+mod rolling;
 mod system;
 
 use std::{

@@ -48,7 +48,10 @@ fn compose_dockerfile_and_tests_name_the_images_that_are_provided() {
         let image = line
             .strip_prefix("image: ")
             .or(line.strip_prefix("FROM "))?;
-        Some(image.split(' ').next().unwrap())
+        let image = image.split(' ').next().unwrap();
+        // `${NATS_IMAGE:-nats:2.15-alpine}`
+        let default = image.rsplit_once(":-");
+        Some(default.map_or(image, |(_, named)| named.trim_end_matches('}')))
     });
     for image in named.chain([NATS, POSTGRES, JAEGER]) {
         assert!(

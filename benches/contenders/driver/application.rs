@@ -92,7 +92,7 @@ async fn contenders(
                     Some(server) => Some(server.database().await?),
                     None => None,
                 };
-                let application = Application::start(tools, database.as_deref()).await?;
+                let application = Application::start(tools, database.as_deref(), None).await?;
                 let pid = server.map(Postgres::pid);
                 add(
                     &name,

@@ -43,6 +43,8 @@ struct Turn {
     peak: f64,
     /// CPU of a request under the full load, by thread, the receiver's too.
     threads: Threads,
+    /// The same with one connection.
+    alone: Threads,
     /// Requests that failed, of all three loads.
     failed: f64,
     requests: f64,
@@ -144,7 +146,9 @@ impl Contender {
         let threads = profile.a_request(full.requests);
         let peak = self.stack.pids().into_iter().map(peak).max();
         let peak = peak.unwrap_or_default();
+        let profile = Profile::of(self.named());
         let one = load(1, None).run(&tools.oha).await?;
+        let alone = profile.a_request(one.requests);
         let rate = ((full.per_second / 2.0) as u32).max(1);
         let half = load(CONNECTIONS, Some(rate)).run(&tools.oha).await?;
         Ok(Turn {
@@ -154,6 +158,7 @@ impl Contender {
             p99: half.p99_ms(),
             peak: peak as f64 / 1e6,
             threads,
+            alone,
             failed: full.failed + one.failed + half.failed,
             requests: full.requests + one.requests + half.requests,
             bytes: full.bytes,
@@ -221,8 +226,21 @@ fn shown(contenders: &[Contender]) -> String {
         "ours, ratio 1 to files",
         "ours, ratio 1 to OTLP",
     ];
-    let compared = compared.iter().filter(|name| !turns(name).is_empty());
-    let threads = compared.map(|name| (*name, turns(name).iter().map(|it| &it.threads).collect()));
+    let compared: Vec<&str> = compared
+        .into_iter()
+        .filter(|name| !turns(name).is_empty())
+        .collect();
+    let threads = compared
+        .iter()
+        .map(|name| (*name, turns(name).iter().map(|it| &it.threads).collect()));
     let _ = write!(text, "\n{}", profile::shown(&threads.collect::<Vec<_>>()));
+    let alone = compared
+        .iter()
+        .map(|name| (*name, turns(name).iter().map(|it| &it.alone).collect()));
+    let _ = write!(
+        text,
+        "\nWith one connection:\n\n{}",
+        profile::shown(&alone.collect::<Vec<_>>())
+    );
     text
 }

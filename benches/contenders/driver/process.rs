@@ -177,7 +177,7 @@ fn cpu(pids: &[u32]) -> Duration {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 
-fn cpu_of(pid: u32) -> Duration {
+pub(super) fn cpu_of(pid: u32) -> Duration {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
     let children = children.split_whitespace().filter_map(|id| id.parse().ok());
@@ -217,17 +217,17 @@ pub(super) fn own() -> Duration {
     own_cpu(Path::new("/proc/self")).unwrap_or_default()
 }
 
-/// The time that the processors of this machine have had nothing to do, all together: proc_stat(5).
-pub(super) fn idle() -> Duration {
+/// The time that the processors of this machine have had nothing to do, and that of it in which somebody waited for a disk,
+/// all together: proc_stat(5).
+pub(super) fn idle() -> [Duration; 2] {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let all = stat.lines().next().unwrap_or_default().split_whitespace();
     // `cpu user nice system idle iowait`
-    let ticks: u64 = all
-        .skip(4)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum();
-    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    let mut ticks = all.skip(4).map(|ticks| ticks.parse().unwrap_or_default());
+    [(); 2].map(|()| {
+        let ticks: f64 = ticks.next().unwrap_or_default();
+        Duration::from_secs_f64(ticks / rustix::param::clock_ticks_per_second() as f64)
+    })
 }
 
 /// What a process has in memory, in bytes.

@@ -3,23 +3,28 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    process::cpu_by_thread,
+    process::{cpu_by_thread, cpu_of},
     table::{Spread, markdown},
 };
+
+/// What no living thread of a process has computed: its children, as PostgreSQL's backends are, and threads that have ended.
+const OTHERS: &str = "children, ended threads";
 
 /// What the threads of some processes computed between two moments.
 #[derive(Debug)]
 pub(super) struct Profile {
     processes: Vec<(String, u32)>,
-    before: Vec<BTreeMap<String, Duration>>,
+    before: Vec<Spent>,
 }
+
+type Spent = BTreeMap<String, Duration>;
 
 /// Microseconds a request, by process and thread.
 pub(super) type Threads = BTreeMap<(String, String), f64>;
 
 impl Profile {
     pub(super) fn of(processes: Vec<(String, u32)>) -> Self {
-        let before = processes.iter().map(|(_, pid)| cpu_by_thread(*pid));
+        let before = processes.iter().map(|(_, pid)| spent(*pid));
         Self {
             before: before.collect(),
             processes,
@@ -29,14 +34,29 @@ impl Profile {
     pub(super) fn a_request(&self, requests: f64) -> Threads {
         let mut threads = Threads::new();
         for ((name, pid), before) in self.processes.iter().zip(&self.before) {
-            for (thread, spent) in cpu_by_thread(*pid) {
-                let before = before.get(&thread).copied().unwrap_or_default();
-                let spent = spent.saturating_sub(before).as_secs_f64() * 1e6 / requests;
+            let after = spent(*pid);
+            let mut others = after[OTHERS].as_secs_f64() - before[OTHERS].as_secs_f64();
+            for (thread, now) in after.into_iter().filter(|(thread, _)| thread != OTHERS) {
+                let then = before.get(&thread).copied().unwrap_or_default();
+                // What a thread of this name had computed and has ended since is with the others now.
+                others -= then.saturating_sub(now).as_secs_f64();
+                let spent = now.saturating_sub(then).as_secs_f64() * 1e6 / requests;
                 *threads.entry((name.clone(), thread)).or_default() += spent;
             }
+            let others = others.max(0.0) * 1e6 / requests;
+            *threads
+                .entry((name.clone(), OTHERS.to_owned()))
+                .or_default() += others;
         }
         threads
     }
+}
+
+fn spent(pid: u32) -> Spent {
+    let mut threads = cpu_by_thread(pid);
+    let living: Duration = threads.values().sum();
+    threads.insert(OTHERS.to_owned(), cpu_of(pid).saturating_sub(living));
+    threads
 }
 
 /// A table of those threads that take a microsecond, of some contenders side by side.

@@ -30,11 +30,11 @@ impl Tools {
         let release = contenders.parent().context("a program lies in a folder")?;
         let target = release.parent().context("target/ holds release/")?;
         Ok(Self {
+            nats_server: nats_server::find(args.nats_server.as_deref(), target)?,
             oha: match &args.oha {
                 Some(named) => absolute(named)?,
                 None => oha(target)?,
             },
-            nats_server: nats_server::find(args.nats_server.as_deref(), target)?,
             contenders,
         })
     }

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     future::Future,
-    process::Command,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, UNIX_EPOCH},
 };
@@ -12,9 +11,9 @@ use std::{
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{System, confined, system::IMAGE};
+use super::{System, confined, rolling};
 use crate::{
-    engine::{docker, must, sh},
+    engine::{docker, sh},
     faults::load::{Load, Report},
     settings::{figure, strict},
     support::eventually,
@@ -25,15 +24,13 @@ const READS: u32 = 40;
 const WRITES: u32 = 20;
 const NODES: [&str; 3] = ["nats", "nats-2", "nats-3"];
 /// The services of which there are several containers.
-const SERVICES: [&str; 3] = ["user-service", "database-service", "notification-service"];
+pub(super) const SERVICES: [&str; 3] = ["user-service", "database-service", "notification-service"];
 /// Between two faults.
 const CALM: Duration = Duration::from_secs(2);
 /// `ABSENCE_WAIT`, without what a process needs until it is ready. Some engines are slower.
 const WAITED_FOR: Duration = Duration::from_millis(1300);
 /// What a container has to leave, and an engine to tell it so.
 const LEAVING: Duration = Duration::from_secs(10);
-/// Another version of the image.
-const NEXT: &str = "nats-serve:tested-next";
 
 pub(super) async fn nothing_that_is_replaced_is_missed(system: &System) {
     let system = system.with("docker-compose.cluster.yml");
@@ -48,7 +45,7 @@ pub(super) async fn nothing_that_is_replaced_is_missed(system: &System) {
     nodes_are_upgraded(&system).await;
     nodes_are_restarted(&system).await;
     everything_is_restarted(&system).await;
-    a_version_follows_another(&system).await;
+    rolling::a_version_follows_another(&system).await;
     gateways_share_everything(&system).await;
     the_store_is_restarted(&system).await;
     each_registration_is_there_once(&system).await;
@@ -65,7 +62,11 @@ async fn under_load(system: &System, what: &str, happens: impl Future<Output = (
     sleep(CALM).await;
     happens.await;
     sleep(CALM).await;
-    let reports = [reads.stop().await, writes.stop().await];
+    reported(what, [reads.stop().await, writes.stop().await])
+}
+
+/// Prints what came of reads and registrations, and counts the latter.
+fn reported(what: &str, reports: [Report; 2]) -> [Report; 2] {
     figure(&format!("{what}: GET"), &reports[0]);
     figure(&format!("{what}: POST"), &reports[1]);
     SENT.fetch_add(reports[1].len(), Relaxed);
@@ -73,7 +74,11 @@ async fn under_load(system: &System, what: &str, happens: impl Future<Output = (
     reports
 }
 
-async fn without_a_failure(system: &System, what: &str, happens: impl Future<Output = ()>) {
+pub(super) async fn without_a_failure(
+    system: &System,
+    what: &str,
+    happens: impl Future<Output = ()>,
+) {
     for report in under_load(system, what, happens).await {
         report.assert_no_failure();
     }
@@ -114,6 +119,8 @@ async fn nodes_are_restarted(system: &System) {
                 system.compose(&format!("restart {node}"));
                 system.is_healthy(&system.id(node)).await;
                 sleep(CALM).await;
+                let log = sh(&format!("docker logs {} 2>&1", system.id(node))).unwrap();
+                assert!(log.to_lowercase().contains("lame duck"), "{node}: {log}");
             }
         },
     )
@@ -150,47 +157,25 @@ async fn everything_is_restarted(system: &System) {
     // A gateway is restarted when no balancer sends to it any more.
     for gateway in [1, 2] {
         let reads = Load::start(system.gateway(gateway, "/user/1"), READS);
+        let writes = Load::registering(system.gateway(gateway, "/register"), WRITES);
         sleep(CALM).await;
         reads.aim_at(system.gateway(3 - gateway, "/user/1"));
+        writes.aim_at(system.gateway(3 - gateway, "/register"));
         sleep(CALM / 2).await;
         docker(&["restart", &system.ids("gateway")[gateway - 1]]);
         system.serves().await;
-        let report = reads.stop().await;
-        figure("a gateway restarted that a balancer has left: GET", &report);
-        report.assert_no_failure();
-    }
-}
-
-async fn a_version_follows_another(system: &System) {
-    let file = format!("printf 'FROM {IMAGE}\\nLABEL next=yes\\n' | docker build -q -t {NEXT} -");
-    must(Command::new("sh").args(["-c", &file]));
-    let before = SERVICES.map(|service| system.ids(service));
-    without_a_failure(system, "all services rolled to another image", async {
-        system.roll(NEXT, &SERVICES);
-    })
-    .await;
-    for (service, before) in SERVICES.iter().zip(before) {
-        let now = system.ids(service);
-        assert_eq!(2, now.len(), "{service}");
-        for id in now {
-            assert!(!before.contains(&id), "{service}");
-            let image = docker(&["inspect", "--format", "{{.Config.Image}}", &id]);
-            assert_eq!(NEXT, image.trim(), "{service}");
+        let what = "a gateway restarted that a balancer has left";
+        for report in reported(what, [reads.stop().await, writes.stop().await]) {
+            report.assert_no_failure();
         }
     }
-    // Gateways have ports; whoever balances them follows `/readyz`.
-    let before = system.ids("gateway");
-    system.roll(NEXT, &["gateway"]);
-    let now = system.ids("gateway");
-    assert_eq!(2, now.len());
-    assert!(
-        now.iter().all(|id| !before.contains(id)),
-        "{before:?} {now:?}"
-    );
-    for gateway in [1, 2] {
-        let reply = reqwest::get(system.gateway(gateway, "/user/1")).await;
-        assert_eq!(200, reply.unwrap().status());
-    }
+    // What it costs those who are connected is not nothing.
+    let what = "docker compose restart gateway, both at once";
+    under_load(system, what, async {
+        system.compose("restart gateway");
+        system.serves().await;
+    })
+    .await;
 }
 
 /// As docs/containers.md has it: all nodes are told, and whoever has the old key is at none of them.
@@ -300,7 +285,7 @@ async fn the_store_is_restarted(system: &System) {
 
 impl System {
     /// A path at one of the gateways, which are counted from 1.
-    fn gateway(&self, nth: usize, path: &str) -> String {
+    pub(super) fn gateway(&self, nth: usize, path: &str) -> String {
         let id = &self.ids("gateway")[nth - 1];
         let address = docker(&["port", id, "8000"]);
         format!("http://{}{path}", address.lines().next().unwrap().trim())
@@ -336,7 +321,7 @@ impl System {
     }
 
     /// The containers of a service, the oldest first.
-    fn ids(&self, service: &str) -> Vec<String> {
+    pub(super) fn ids(&self, service: &str) -> Vec<String> {
         let ids = self.compose(&format!("ps -q {service}"));
         let created = |id: &str| docker(&["inspect", "--format", "{{.Created}}", id]);
         let mut ids: Vec<(String, String)> =

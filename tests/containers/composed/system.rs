@@ -72,16 +72,22 @@ impl System {
     /// Replaces the containers of services by those of another image, as scripts/roll does it.
     #[track_caller]
     pub(crate) fn roll(&self, image: &str, services: &[&str]) {
+        println!("{}", must(&mut self.rolling(image, services)));
+    }
+
+    /// The command that does it.
+    pub(crate) fn rolling(&self, image: &str, services: &[&str]) -> Command {
         let files = ["docker-compose.yml"].iter().chain(&self.overrides);
         let files: Vec<&str> = files.copied().collect();
         let mut command = Command::new("scripts/roll");
         command
             .args(services)
+            .current_dir(repository())
             .env("NATS_SERVE_IMAGE", image)
             .env("COMPOSE_FILE", files.join(":"))
             .env("COMPOSE_PROJECT_NAME", &self.project)
             .envs(PORTS.map(|port| (port, "0")));
-        println!("{}", must(&mut command));
+        command
     }
 
     /// Runs each command that a section of a document shows, and returns what they printed.

@@ -121,6 +121,8 @@ impl Server {
             port.to_string()
         };
         let ports = tempfile::tempdir_in(place.folder.path()).unwrap();
+        // A node of a cluster asks for its name.
+        let name = place.folder.path().file_name().unwrap().to_string_lossy();
         let process = Process::start_program(
             binary(),
             place.folder.path(),
@@ -134,7 +136,7 @@ impl Server {
                 "--ports_file_dir",
                 ports.path().to_str().unwrap(),
             ],
-            &[],
+            &[("NODE_NAME", &name)],
         );
         let listening = eventually("nats-server's port", async || listening(ports.path())).await;
         let place_of = |kind: &str| listening[kind][0].as_str().map(str::to_owned);

@@ -32,10 +32,11 @@ pub(in crate::driver) struct Application {
 }
 
 impl Application {
-    /// Starts it with its default settings, or on another database than its own file.
+    /// Starts it with its default settings, or on another database than its own file, or with a collector of spans besides.
     pub(in crate::driver) async fn start(
         tools: &Tools,
         database: Option<&str>,
+        collector: Option<&str>,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no folder can be made")?;
         let nats = nats(tools).await?;
@@ -52,6 +53,9 @@ impl Application {
             }
             if let (Some(url), "database-service") = (database, name) {
                 command.env("DATABASE_URL", url);
+            }
+            if let Some(url) = collector {
+                command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url);
             }
             let mut process = Process::start(command, folder.path())?;
             let ready = |line: &str| serde_json::from_str::<Value>(line).ok();

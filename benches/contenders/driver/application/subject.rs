@@ -61,8 +61,10 @@ pub(super) struct Turn {
 pub(super) struct Machine {
     /// With this process, which sends registrations itself.
     pub(super) driver: f64,
-    /// With nothing, or waiting for a disk.
+    /// With nothing.
     pub(super) idle: f64,
+    /// With nothing, while somebody waited for a disk.
+    pub(super) disk: f64,
 }
 
 impl Contender {
@@ -90,7 +92,8 @@ impl Contender {
         };
         let machine = Machine {
             driver: cores(own, process::own()),
-            idle: cores(idle, process::idle()),
+            idle: cores(idle[0], process::idle()[0]),
+            disk: cores(idle[1], process::idle()[1]),
         };
         let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
         let threads = profile.a_request(full.requests);

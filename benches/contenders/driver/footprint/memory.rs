@@ -11,6 +11,7 @@ use crate::driver::{
     nats::Nats,
     oha::Load,
     process::{peak, resident},
+    receiver::Receiver,
     stack::{Chain, Stack},
     table::{Spread, markdown},
     tools::Tools,
@@ -32,16 +33,31 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut seen = Seen::default();
     for round in 0..args.rounds {
         eprintln!("round {round}: memory");
-        application(args, tools, &mut seen).await?;
+        application(args, tools, None, &mut seen).await?;
+        match Receiver::start(tools).await {
+            Ok(receiver) => application(args, tools, Some(&receiver.url), &mut seen).await?,
+            Err(missing) => println!("Without a receiver of spans: {missing:#}\n"),
+        }
         chain(args, tools, &mut seen).await?;
     }
     println!("{}", seen.shown());
     Ok(())
 }
 
-async fn application(args: &Args, tools: &Tools, seen: &mut Seen) -> anyhow::Result<()> {
-    let application = Application::start(tools, None).await?;
-    let processes: Vec<_> = application.named().collect();
+/// To files, or to a collector as well.
+async fn application(
+    args: &Args,
+    tools: &Tools,
+    collector: Option<&str>,
+    seen: &mut Seen,
+) -> anyhow::Result<()> {
+    let application = Application::start(tools, None, collector).await?;
+    let mut processes: Vec<_> = application.named().collect();
+    if collector.is_some() {
+        for (name, _) in &mut processes {
+            name.insert_str(0, "with a collector: ");
+        }
+    }
     sleep(REST).await;
     seen.note(&processes, false);
     full(application.url(), args, tools).await?;
