@@ -121,8 +121,9 @@ impl Server {
             port.to_string()
         };
         let ports = tempfile::tempdir_in(place.folder.path()).unwrap();
-        // A node of a cluster asks for its name.
-        let name = place.folder.path().file_name().unwrap().to_string_lossy();
+        // A node of a cluster asks for its name, and reads it as a value of its configuration.
+        let folder = place.folder.path().file_name().unwrap().to_string_lossy();
+        let name = format!("node-{}", folder.trim_start_matches('.'));
         let process = Process::start_program(
             binary(),
             place.folder.path(),
