@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::{python::python, support::Process};
+use crate::{
+    python::python,
+    support::{Process, eventually},
+};
 
 const LOGIN: &str = "mailer:hunter2/@: x";
 pub(crate) const PASSWORD: &str = "hunter2/@: x";
@@ -65,6 +68,11 @@ impl Mails {
             LOGIN,
         ];
         Self::start_in(folder, &arguments).await
+    }
+
+    /// The first that it has accepted: what it says of it may come after what it answers.
+    pub(crate) async fn first(&self) -> Value {
+        eventually("a mail", async || self.accepted().into_iter().next()).await
     }
 
     pub(crate) fn accepted(&self) -> Vec<Value> {

@@ -41,7 +41,7 @@ async fn gets_spans_that_name_nobody(rotel: &Rotel, endpoint: &str, protocol: &s
     .await;
     let mut replies = vec![register(&stack, "quirinus@canary.example", "sent").await];
     // It got the password, the name and the address; of these it refuses it quotes the address.
-    let mail = mails.accepted().remove(0);
+    let mail = mails.first().await;
     assert_eq!("mailer", mail["user"]);
     assert!(find(mail.to_string().as_bytes()).is_some(), "{mail}");
     for (email, state) in [
