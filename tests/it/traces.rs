@@ -8,6 +8,7 @@ use reqwest::Method;
 
 use crate::support::{
     Stack, eventually, process,
+    stack::trace_in,
     tree::{self, draw},
 };
 
@@ -148,6 +149,46 @@ proxy_http_request (APIGateway) server ERROR unavailable
             .count()
     });
     assert_eq!([0, 0, 0, 0, 0, 3].as_slice(), attempts.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_wait_for_a_service_that_is_restarted_is_one_event_and_no_attempt() {
+    let mut stack = Stack::with(&[("ABSENCE_WAIT", "30s")]).await;
+    stack.leave("user-service").await;
+    let url = format!("http://{}/user/1", stack.address());
+    let request = reqwest::Client::new().get(url);
+    let waiting = tokio::spawn(request.header("request-timeout-ms", "30000").send());
+    eventually("a request that waits", async || {
+        let text = stack.metrics("gateway").await;
+        let in_flight = "nats_serve_requests_in_flight ";
+        let line = text.lines().find(|line| line.starts_with(in_flight))?;
+        line.ends_with(" 1").then_some(())
+    })
+    .await;
+    stack.add("restarted", "user-service");
+    stack.ready("restarted").await;
+    let reply = waiting.await.unwrap().unwrap();
+    assert_eq!(200, reply.status());
+
+    let traceparent = reply.headers()["traceparent"].to_str().unwrap();
+    let id = traceparent.split('-').nth(1).unwrap();
+    let trace = trace_in(&stack.spans(), id, 7).await;
+    let events = trace.rows().flat_map(|row| row.span.events.iter());
+    let events: Vec<String> = events.map(|event| event.name.to_string()).collect();
+    let count = |name: &str| events.iter().filter(|one| *one == name).count();
+    assert_eq!(
+        (1, 0),
+        (count("service_absent"), count("attempt_failed")),
+        "{events:?}"
+    );
+    let text = stack.metrics("gateway").await;
+    let attempts = text
+        .lines()
+        .filter(|line| line.starts_with("nats_serve_attempts_total{"));
+    let others: Vec<&str> = attempts
+        .filter(|line| !line.contains("\"answered\""))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[tokio::test]

@@ -34,9 +34,6 @@ const BACKOFF: Duration = Duration::from_millis(20);
 const ASKING_AGAIN: Duration = Duration::from_millis(40);
 const ASKING_AGAIN_AT_MOST: Duration = Duration::from_millis(160);
 
-/// In the figures: a call that waits for a service, which is no attempt.
-const ABSENT: &str = "absent";
-
 /// How an attempt ended without a payload. Boxed where it is returned: answers are the rule.
 pub(super) struct Failure {
     status: Status,
@@ -192,8 +189,7 @@ impl Client {
         {
             if waits_until.is_none() {
                 *waits_until = Some(Instant::now() + wait);
-                // The wait shows in the trace and in the figures, and not each question.
-                self.shared.metrics.calls().attempted(call.names, ABSENT);
+                // The wait shows in the trace, and not each question.
                 spans::waits_for_the_absent(call.span);
             }
             let share = rand::rng().random_range(0.5..1.0);
