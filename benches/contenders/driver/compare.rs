@@ -12,7 +12,7 @@ use super::{
     profile::{self, Profile, Threads},
     receiver,
     stack::{Chain, Stack},
-    table::{Figure, compared, heads, markdown, ratio},
+    table::{Figure, compared, failures, heads, markdown, ratio},
     tools::Tools,
 };
 
@@ -123,7 +123,13 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
         "contenders answer with different lengths, so they do different work"
     );
     for contender in contenders {
-        contender.say_what_failed();
+        let requests = contender
+            .turns
+            .iter()
+            .map(|turn| (turn.failed, turn.requests));
+        if let Some(failed) = failures(contender.name, requests) {
+            println!("{failed}");
+        }
         contender.stack.leave().await.say(contender.name);
     }
     Ok(())
@@ -176,18 +182,6 @@ impl Contender {
             .receiver()
             .map(|pid| ("receiver of spans".to_owned(), pid));
         members.chain([nats]).chain(receiver).collect()
-    }
-
-    fn say_what_failed(&self) {
-        let sum = |of: fn(&Turn) -> f64| self.turns.iter().map(of).sum::<f64>();
-        let failed = sum(|turn| turn.failed);
-        if failed > 0.0 {
-            println!(
-                "{}: {failed} of {} requests failed",
-                self.name,
-                sum(|turn| turn.requests)
-            );
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     oha::Load,
     process::Work,
     stack::{Chain, Stack},
-    table::{Figure, compared, heads, markdown},
+    table::{Figure, compared, failures, heads, markdown},
     tools::Tools,
 };
 
@@ -113,15 +113,10 @@ async fn measure(dimension: &Dimension, args: &Args, tools: &Tools) -> anyhow::R
     }
     let mut text = shown(dimension, &cells);
     for cell in &cells {
-        let sum = |of: fn(&Turn) -> f64| cell.turns.iter().map(of).sum::<f64>();
-        let failed = sum(|turn| turn.failed);
-        if failed > 0.0 {
-            let (name, size) = (cell.name, dimension.size(cell.setting));
-            let requests = sum(|turn| turn.requests);
-            let _ = writeln!(
-                text,
-                "\n{size}, {name}: {failed} of {requests} requests failed"
-            );
+        let name = format!("{}, {}", dimension.size(cell.setting), cell.name);
+        let requests = cell.turns.iter().map(|turn| (turn.failed, turn.requests));
+        if let Some(failed) = failures(&name, requests) {
+            let _ = writeln!(text, "\n{failed}");
         }
     }
     Ok(text)

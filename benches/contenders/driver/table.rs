@@ -69,6 +69,12 @@ pub(super) fn ratio(rounds: impl IntoIterator<Item = (f64, f64)>) -> String {
     }
 }
 
+/// Tells how many requests failed of all, if any did: a table has no place for it.
+pub(super) fn failures(name: &str, turns: impl Iterator<Item = (f64, f64)>) -> Option<String> {
+    let (failed, all) = turns.fold((0.0, 0.0), |sum, turn| (sum.0 + turn.0, sum.1 + turn.1));
+    (failed > 0.0).then(|| format!("{name}: {failed} of {all} requests failed"))
+}
+
 /// A Markdown table: names first, then figures to the right.
 pub(super) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|---|", head.join(" | "));

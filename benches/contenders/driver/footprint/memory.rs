@@ -11,7 +11,7 @@ use crate::driver::{
     nats::Nats,
     oha::Load,
     process::{peak, resident},
-    receiver::Receiver,
+    receiver::{self, Receiver},
     stack::{Chain, Stack},
     table::{Spread, markdown},
     tools::Tools,
@@ -31,12 +31,16 @@ struct Seen {
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut seen = Seen::default();
+    let without = receiver::missing(tools);
+    if let Some(missing) = &without {
+        println!("Without a receiver of spans: {missing}\n");
+    }
     for round in 0..args.rounds {
         eprintln!("round {round}: memory");
         application(args, tools, None, &mut seen).await?;
-        match Receiver::start(tools).await {
-            Ok(receiver) => application(args, tools, Some(&receiver.url), &mut seen).await?,
-            Err(missing) => println!("Without a receiver of spans: {missing:#}\n"),
+        if without.is_none() {
+            let receiver = Receiver::start(tools).await?;
+            application(args, tools, Some(&receiver.url), &mut seen).await?;
         }
         chain(args, tools, &mut seen).await?;
     }
