@@ -27,6 +27,9 @@ use clap::ValueEnum;
 use self::tools::Tools;
 use crate::stopped;
 
+/// How long a load of a rehearsal takes.
+const REHEARSED: Duration = Duration::from_millis(500);
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -67,9 +70,10 @@ pub(crate) struct Args {
     /// A nats-server, if none is on the PATH.
     #[arg(long, env = "NATS_SERVER", value_name = "PATH")]
     nats_server: Option<PathBuf>,
-    /// Takes the product's programs that lie beside this one as they are, and builds none.
-    #[arg(long)]
-    built: bool,
+    /// Shows that all of it works, and measures nothing: one round of short loads, by the programs that lie beside this one
+    /// as they are, optimised or not.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    rehearse: bool,
     /// oha, if it shall not be installed.
     #[arg(long, env = "OHA", value_name = "PATH")]
     oha: Option<PathBuf>,
@@ -77,7 +81,14 @@ pub(crate) struct Args {
 
 impl Args {
     fn load(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+        match self.rehearse {
+            true => REHEARSED,
+            false => Duration::from_secs(self.seconds),
+        }
+    }
+
+    fn rounds(&self) -> u32 {
+        if self.rehearse { 1 } else { self.rounds }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -101,6 +112,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .context("the async runtime can't be started")?;
     runtime.block_on(async {
         println!("{}\n", tools::machine());
+        if args.rehearse {
+            println!("A rehearsal: no figure below says anything.\n");
+        }
         tokio::select! {
             measured = measure(args, &tools) => measured,
             // What it has started and written ends with it.

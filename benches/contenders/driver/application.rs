@@ -37,7 +37,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     };
     let mut contenders = contenders(args, tools, postgres.as_ref()).await?;
     // One turn to warm up.
-    for round in 0..=args.rounds {
+    for round in 0..=args.rounds() {
         for contender in &mut contenders {
             let turn = contender.turn(args, tools).await?;
             eprintln!("round {round}, {}: {turn:?}", contender.name);

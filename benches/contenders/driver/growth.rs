@@ -90,7 +90,7 @@ async fn measure(dimension: &Dimension, args: &Args, tools: &Tools) -> anyhow::R
             });
         }
     }
-    for round in 1..=args.rounds {
+    for round in 1..=args.rounds() {
         for cell in &mut cells {
             let turn = running[cell.stack].turn(cell.setting, args, tools).await?;
             let (name, size) = (cell.name, dimension.size(cell.setting));

@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
         args.minutes,
         loads[0].rate.unwrap_or_default() + loads[1].rate.unwrap_or_default(),
         most.shown(0),
-        args.rounds,
+        args.rounds(),
     );
     let mut watch = Watch::of(&stack, nats.pid());
     let minutes = tokio::select! {
@@ -80,7 +80,7 @@ async fn most(url: &str, args: &Args, tools: &Tools) -> anyhow::Result<Spread> {
     };
     load.run(&tools.oha).await?;
     let mut rounds = Vec::new();
-    for _ in 0..args.rounds {
+    for _ in 0..args.rounds() {
         rounds.push(load.run(&tools.oha).await?.per_second);
     }
     Ok(Spread::of(rounds))

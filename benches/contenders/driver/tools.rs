@@ -23,12 +23,12 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn find(args: &Args) -> anyhow::Result<Self> {
-        if cfg!(debug_assertions) {
-            bail!("a debug build measures nothing; run it with --release");
+        if cfg!(debug_assertions) && !args.rehearse {
+            bail!("a debug build measures nothing; run it with --release, or with --rehearse");
         }
         let contenders = env::current_exe().context("this program's own path is unknown")?;
-        let release = contenders.parent().context("a program lies in a folder")?;
-        let target = release.parent().context("target/ holds release/")?;
+        let built = contenders.parent().context("a program lies in a folder")?;
+        let target = built.parent().context("target/ holds what is built")?;
         Ok(Self {
             nats_server: nats_server::find(args.nats_server.as_deref(), target)?,
             oha: match &args.oha {
@@ -69,7 +69,7 @@ impl Tools {
     /// The folder of all that is built.
     pub(super) fn target(&self) -> anyhow::Result<&Path> {
         let target = self.contenders.ancestors().nth(2);
-        target.context("target/ holds release/")
+        target.context("target/ holds what is built")
     }
 
     /// A program of the product, as it is shipped; [`build`] has made it.
@@ -81,7 +81,7 @@ impl Tools {
 /// Builds the product's programs, or sees that they are there and no older than their source. Together with this one, so
 /// that what both need is built once, with the features that this one was built with.
 pub(super) fn build(args: &Args) -> anyhow::Result<()> {
-    if args.built {
+    if args.rehearse {
         return Ok(());
     }
     let packages = ["-p", "nats-serve", "-p", "contenders"];

@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     if let Some(missing) = &without {
         println!("Without a receiver of spans: {missing}\n");
     }
-    for round in 0..args.rounds {
+    for round in 0..args.rounds() {
         eprintln!("round {round}: memory");
         application(args, tools, None, &mut seen).await?;
         if without.is_none() {
