@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Writes a line for each request.
     #[arg(long)]
     access_log: bool,
+    /// Has `raw` send as many headers as ours: profile.py counts what they cost.
+    #[arg(long)]
+    headers: bool,
 }
 
 /// Serves until standard input closes.

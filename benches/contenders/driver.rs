@@ -4,6 +4,7 @@ mod application;
 mod compare;
 mod footprint;
 mod growth;
+mod lateness;
 mod losses;
 mod nats;
 mod oha;

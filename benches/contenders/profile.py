@@ -21,14 +21,24 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 FEW, MANY = 500, 6_500
+# Of long texts, each of which takes ten times as much.
+FEW_LONG, MANY_LONG = 200, 1_700
 # With more, each waits so long under valgrind that replicas of ours say that they are working.
 CONNECTIONS = 4
 PATIENCE = 120
 
+# What is counted: the chains' arguments, and how long a text is asked for.
 CHAINS = {
-    "async-nats alone": ["raw"],
-    "ours, tracing off": ["ours"],
-    "ours, all traced to files": ["ours", "--ratio", "1", "--spans-dir", "spans"],
+    "async-nats alone": (["raw"], 0),
+    "the same with ours' headers": (["raw", "--headers"], 0),
+    "tonic, untraced": (["grpc"], 0),
+    "ours, tracing off": (["ours"], 0),
+    "ours, ratio 0": (["ours", "--ratio", "0", "--spans-dir", "spans"], 0),
+    "ours, all traced to files": (["ours", "--ratio", "1", "--spans-dir", "spans"], 0),
+}
+LONG = {
+    "async-nats alone, 32 KB": (["raw"], 32 * 1024),
+    "ours, tracing off, 32 KB": (["ours"], 32 * 1024),
 }
 HOPS = ["gateway", "service in the middle", "last service"]
 
@@ -42,6 +52,7 @@ OWNERS = [
     ("OpenTelemetry", r"opentelemetry|tracing_opentelemetry"),
     ("nats-serve", r"nats_serve"),
     ("async-nats", r"async_nats|nkeys|nuid"),
+    ("tonic, HTTP/2, protobuf", r"tonic|\bh2::|prost"),
     ("hyper, axum, tower", r"hyper|axum|tower|httparse|http::|http_body|matchit|governor"),
     ("tokio", r"tokio|mio::|futures|parking_lot|core::task|slab|future::Future>::poll"),
     ("text searched, read and written", r"memchr|core::str|core::fmt|Formatter|from_ascii|>::fmt"),
@@ -62,8 +73,8 @@ def oha():
     return str(found) if found else sys.exit("no oha: run the benchmark once, which installs it, or name one with OHA")
 
 
-def run(arguments, requests, folder):
-    """Runs a chain under so many requests, and returns where callgrind has written what it counted of each process."""
+def run(arguments, length, requests, folder):
+    """Runs a chain under so many requests for texts of a length, and returns where callgrind has written what it counted of each process."""
     ports = folder / "ports"
     ports.mkdir()
     processes = []
@@ -75,6 +86,8 @@ def run(arguments, requests, folder):
         for hop in reversed(range(len(HOPS))):
             out = folder / f"{hop}.callgrind"
             program = [TARGET / "release/contenders", "serve", arguments[0], "--hop", str(hop), "--hops", "2", "--nats", url]
+            if at and arguments[0] == "grpc":
+                program += ["--next", at]
             valgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
             process = subprocess.Popen(
                 [*valgrind, *program, *arguments[1:]],
@@ -87,7 +100,7 @@ def run(arguments, requests, folder):
             at = line.removeprefix("ready ").strip()
             counted.insert(0, out)
         load = [oha(), "--no-tui", "-n", str(requests), "-c", str(CONNECTIONS), "--output-format", "json"]
-        said = subprocess.run([*load, f"http://{at}/user/1"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run([*load, f"http://{at}/user/1?bytes={length}"], capture_output=True, text=True, check=True).stdout
         good = int(re.search(r'"200": (\d+)', said).group(1))
         if good < requests:
             sys.exit(f"{good} of {requests} requests succeeded: {said}")
@@ -126,16 +139,16 @@ def by_owner(out):
     return counts
 
 
-def count(arguments):
+def count(arguments, length):
     """Returns the instructions of one request, by process and owner."""
     runs = []
-    for requests in (FEW, MANY):
+    few, many = (FEW_LONG, MANY_LONG) if length else (FEW, MANY)
+    for requests in (few, many):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            runs.append([by_owner(out) for out in run(arguments, requests, folder)])
-    few, many = runs
-    each = lambda a, b: {owner: (b[owner] - a[owner]) / (MANY - FEW) for owner in a}
-    return [each(a, b) for a, b in zip(few, many)]
+            runs.append([by_owner(out) for out in run(arguments, length, requests, folder)])
+    each = lambda a, b: {owner: (b[owner] - a[owner]) / (many - few) for owner in a}
+    return [each(a, b) for a, b in zip(*runs)]
 
 
 def table(head, rows):
@@ -145,11 +158,12 @@ def table(head, rows):
     print()
 
 
-def main():
+def show(counted):
+    """Prints two tables: what each process takes, and what it takes that for."""
     chains = {}
-    for name, arguments in CHAINS.items():
+    for name, (arguments, length) in counted.items():
         print(f"counting: {name}", file=sys.stderr)
-        chains[name] = count(arguments)
+        chains[name] = count(arguments, length)
     table(
         ["process", *chains],
         [(hop, [sum(chain[at].values()) for chain in chains.values()]) for at, hop in enumerate(HOPS)],
@@ -157,9 +171,15 @@ def main():
     owners = [name for name, _ in OWNERS] + [REST]
     of = lambda chain, owner: sum(process[owner] for process in chain)
     rows = [(owner, [of(chain, owner) for chain in chains.values()]) for owner in owners]
-    rows.sort(key=lambda row: (row[0] == REST, -row[1][1]))
+    base = list(chains).index(next(name for name in chains if name.startswith("ours, tracing off")))
+    rows.sort(key=lambda row: (row[0] == REST, -row[1][base]))
     total = [sum(figures) for figures in zip(*(figures for _, figures in rows))]
     table(["", *chains], [*rows, ("all", total)])
+
+
+def main():
+    show(CHAINS)
+    show(LONG)
 
 
 if __name__ == "__main__":

@@ -76,20 +76,26 @@ pub struct Options {
     /// may all be restarting. Once it has been away for that time no call waits, unless there was none for that time, and for a
     /// second: then it may well have been there. Default 0: it is `unavailable` at once, after three attempts.
     pub absence_wait: Duration,
+    /// How often the server is asked whether it is there: after three of these without an answer the connection is given
+    /// up, and another server taken. Default 5 s, at least 100 ms; the library's own is a minute.
+    pub ping_interval: Duration,
 }
 
 /// Less would be a question after the other.
 const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10);
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Options {
     /// No wait is longer than a request may take.
     fn bounded(mut self) -> Self {
         self.attempt_timeout = self.attempt_timeout.max(MIN_ATTEMPT_TIMEOUT);
+        self.ping_interval = self.ping_interval.max(MIN_PING_INTERVAL);
         for wait in [
             &mut self.request_timeout,
             &mut self.attempt_timeout,
             &mut self.reconnect_wait,
             &mut self.absence_wait,
+            &mut self.ping_interval,
         ] {
             *wait = MAX_TIMEOUT.min(*wait);
         }
@@ -107,6 +113,7 @@ impl Default for Options {
             attempt_timeout: Duration::from_millis(250),
             reconnect_wait: Duration::from_millis(40),
             absence_wait: Duration::ZERO,
+            ping_interval: Duration::from_secs(5),
         }
     }
 }

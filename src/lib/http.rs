@@ -25,5 +25,5 @@ pub use admin::Admin;
 pub use caller::Caller;
 pub use edge::{Edge, Options, TrustTraceparent};
 pub use json::Json;
-pub use serve::serve;
+pub use serve::{Leaving, serve};
 pub use tokens::{Tokens, TokensError};

@@ -78,7 +78,9 @@ def configure(resources, generator):
 
 def tag(resources, image):
     for resource in resources:
-        for container in resource.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+        spec = resource.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        for container in spec.get("template", {}).get("spec", {}).get("containers", []):
             if container["image"].split(":")[0].split("/")[-1] == image["name"]:
                 name = image.get("newName") or container["image"].split(":")[0]
                 container["image"] = f"{name}:{image['newTag']}"

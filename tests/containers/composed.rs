@@ -58,6 +58,7 @@ async fn the_composed_system_does_what_the_readme_says() {
     a_key_is_replaced_as_the_document_says(&system).await;
     a_process_of_the_host_joins(&system).await;
     whoever_starts_it_again_keeps_keys_and_users(&system).await;
+    what_is_stored_can_be_taken_along(&system);
     cluster::nothing_that_is_replaced_is_missed(&system).await;
 }
 
@@ -212,7 +213,7 @@ async fn a_key_is_replaced_as_the_document_says(system: &System) {
 }
 
 async fn a_process_of_the_host_joins(system: &System) {
-    let system = system.with("docker-compose.host.yml");
+    let system = system.with("docker-compose.host.yml", Vec::new());
     system.compose("up -d");
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("user.nk");
@@ -264,4 +265,27 @@ async fn whoever_starts_it_again_keeps_keys_and_users(system: &System) {
         (reply.status() == 200).then_some(())
     })
     .await;
+}
+
+/// As docs/scaling.md has it for who moves to several hosts; here to another database of the same server.
+fn what_is_stored_can_be_taken_along(system: &System) {
+    let psql = "exec -T postgres psql -q -v ON_ERROR_STOP=1";
+    let dump = tempfile::NamedTempFile::new().unwrap();
+    let file = dump.path().display();
+    system.compose(&format!(
+        "{psql} -U postgres -d postgres -c 'CREATE DATABASE taken OWNER nats_serve'"
+    ));
+    system.compose(&format!(
+        "exec -T postgres pg_dump -U postgres --no-owner nats_serve > {file}"
+    ));
+    let of = |database: &str, what: &str| {
+        system.compose(&format!(
+            "{psql} -h 127.0.0.1 -U nats_serve -d {database} {what}"
+        ))
+    };
+    of("taken", &format!("< {file}"));
+    let users = |database: &str| of(database, "-tAc 'SELECT email FROM users ORDER BY email'");
+    let taken = users("taken");
+    assert!(taken.contains("zoe@example.com"), "{taken}");
+    assert_eq!(users("nats_serve"), taken);
 }

@@ -23,8 +23,8 @@ const SERVICES: [(&str, usize); 4] = [
 /// Between two faults.
 const CALM: Duration = Duration::from_secs(2);
 
-/// 15 s of pings without an answer; the node is frozen for as long as it takes, up to this.
-const NOTICED: Duration = Duration::from_secs(60);
+/// Three pings without an answer, a second apart; the node is frozen for as long as it takes, up to ten times that.
+const NOTICED: Duration = Duration::from_secs(30);
 
 async fn bench(cluster: &Cluster) -> Bench {
     bench_with(cluster, &[]).await
@@ -37,6 +37,7 @@ async fn bench_with(cluster: &Cluster, more: &[(&str, &str)]) -> Bench {
         ("NATS_NKEY_FILE", nkeys.to_str().unwrap()),
         // As docker-compose.cluster.yml has it.
         ("RECONNECT_WAIT", "250ms"),
+        ("PING_INTERVAL", "1s"),
     ];
     let variables = [&variables, more].concat();
     Bench::of(Stack::at(&variables), &SERVICES).await
@@ -146,7 +147,8 @@ async fn a_node_that_freezes_is_left_and_until_then_calls_over_it_end_by_their_d
     let before = cluster.connections().await;
     let processes: u64 = before.iter().sum();
     let frozen = (0..3).max_by_key(|node| before[*node]).unwrap();
-    let loads = ["gateway-1", "gateway-2"].map(|at| Load::start(bench.get_user(at), rate() / 2));
+    let reads = ["gateway-1", "gateway-2"].map(|at| Load::start(bench.get_user(at), rate() / 2));
+    let writes = Load::registering(bench.register("gateway-1"), rate() / 4);
     sleep(CALM).await;
     let since = Instant::now();
     cluster.signal(frozen, Signal::STOP);
@@ -177,12 +179,20 @@ async fn a_node_that_freezes_is_left_and_until_then_calls_over_it_end_by_their_d
         "connections at each node before",
         format!("{before:?}, node {frozen} frozen"),
     );
-    for load in loads {
+    let [one, other] = reads;
+    for (what, load) in [("GET", one), ("GET", other), ("POST", writes)] {
         let report = load.stop().await;
-        figure("cluster, a node frozen: GET", &report);
+        let frozen = report.between(since, left);
+        figure(&format!("cluster, while a node is frozen: {what}"), &frozen);
         // 2 s each.
-        report.assert_within(Duration::from_secs(10));
+        report.assert_within(Duration::from_secs(20));
         report.between(healed, end).assert_no_failure();
+        // What was sent before or after it failed by what was under way at most.
+        let others = report.failed() - frozen.failed();
+        figure(&format!("failed besides: {what}"), others);
+        if what == "POST" {
+            assert_each_once(&bench, &report, report.failed()).await;
+        }
     }
 }
 

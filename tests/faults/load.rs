@@ -38,6 +38,8 @@ pub(crate) struct Outcome {
     /// The HTTP status, or why there is none.
     pub(crate) result: Result<u16, String>,
     trace: String,
+    /// Of a registration, the number in its address.
+    number: Option<u64>,
 }
 
 impl Outcome {
@@ -54,17 +56,20 @@ enum Work {
 }
 
 impl Work {
-    fn request(self, client: &reqwest::Client, url: String) -> reqwest::RequestBuilder {
-        match self {
-            Self::Get => client.get(url),
-            Self::Register => {
-                let n = NEXT.fetch_add(1, Relaxed);
-                let email = format!("load{n}@example.com");
-                client
-                    .post(url)
-                    .header("idempotency-key", format!("load-{n}"))
-                    .json(&serde_json::json!({"name": "Quirinus", "email": email}))
-            }
+    fn number(self) -> Option<u64> {
+        matches!(self, Self::Register).then(|| NEXT.fetch_add(1, Relaxed))
+    }
+}
+
+fn request(client: &reqwest::Client, url: String, number: Option<u64>) -> reqwest::RequestBuilder {
+    match number {
+        None => client.get(url),
+        Some(n) => {
+            let email = format!("load{n}@example.com");
+            client
+                .post(url)
+                .header("idempotency-key", format!("load-{n}"))
+                .json(&serde_json::json!({"name": "Quirinus", "email": email}))
         }
     }
 }
@@ -166,8 +171,9 @@ async fn send(client: reqwest::Client, shared: Arc<Shared>, sent: Instant) {
     let _connection = shared.connections.acquire().await.unwrap();
     let url = shared.target.lock().unwrap().clone();
     let mut trace = String::new();
+    let number = shared.work.number();
     let answered = async {
-        let response = shared.work.request(&client, url).send().await?;
+        let response = request(&client, url, number).send().await?;
         if let Some(header) = response.headers().get("traceparent") {
             let header = header.to_str().unwrap_or_default();
             trace = header.split('-').nth(1).unwrap_or_default().to_owned();
@@ -181,6 +187,7 @@ async fn send(client: reqwest::Client, shared: Arc<Shared>, sent: Instant) {
         took: sent.elapsed(),
         result,
         trace,
+        number,
     };
     shared.outcomes.lock().unwrap().push(outcome);
 }
@@ -210,6 +217,13 @@ impl Report {
         let is_other =
             |one: &&Outcome| !matches!(&one.result, Ok(status) if statuses.contains(status));
         self.0.iter().filter(is_other).count()
+    }
+
+    /// The numbers in the addresses of those that were answered 201.
+    #[allow(dead_code, reason = "tests/containers looks for each")]
+    pub(crate) fn registered(&self) -> Vec<u64> {
+        let registered = self.0.iter().filter(|one| one.result == Ok(201));
+        registered.filter_map(|one| one.number).collect()
     }
 
     /// How long each one took.

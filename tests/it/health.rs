@@ -3,9 +3,11 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    time::{Duration, Instant},
 };
 
 use pretty_assertions::assert_eq;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -298,4 +300,44 @@ async fn an_admin_address_that_is_taken_is_named() {
         let (good, text) = process::run(folder.path(), &[command], &variables);
         assert!(!good && text.contains(&words), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_gateway_with_a_delay_says_that_it_leaves_and_serves_on_meanwhile() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let delay = format!("{}s", DELAY.as_secs());
+    let mut stack = Stack::with(&[("SHUTDOWN_DELAY", &delay)]).await;
+    let kept = stack.get("/user/1").await;
+    assert_eq!(None, kept.headers.get("connection"));
+
+    let told = Instant::now();
+    stack.processes["gateway"].signal(Signal::TERM);
+    stands(&stack.admin("gateway"), Some("group: leaving")).await;
+    let url = format!("http://{}/user/1", stack.address());
+    let mut answers = 0;
+    // Each on a connection of its own.
+    while let Ok(reply) = reqwest::get(&url).await {
+        assert_eq!(200, reply.status());
+        assert_eq!("close", reply.headers()["connection"]);
+        answers += 1;
+    }
+    assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+    assert!(answers > 1, "{answers}");
+    let mut gateway = stack.processes.remove("gateway").unwrap();
+    assert!(gateway.ended().await.success(), "{}", gateway.output());
+}
+
+#[tokio::test]
+async fn a_delay_that_leaves_no_grace_is_refused() {
+    let stack = Stack::empty(Server::start().await, &[]);
+    let url = stack.nats.as_ref().unwrap().url();
+    let (good, said) = process::run(
+        stack.folder(),
+        &["gateway", "--shutdown-delay", "10s"],
+        &[("NATS_URL", &url), ("HTTP_ADDR", "127.0.0.1:0")],
+    );
+    assert!(
+        !good && said.contains("SHUTDOWN_DELAY is 10s of SHUTDOWN_GRACE, 10s"),
+        "{said}"
+    );
 }

@@ -131,3 +131,22 @@ async fn a_replica_told_to_leave_without_nats_does_not_come_back_with_it() {
     assert_eq!(1, begun.load(Relaxed));
     busy.abort();
 }
+
+#[tokio::test]
+async fn who_is_told_to_hurry_waits_for_no_delay() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let shutdown = Shutdown::new();
+    let until = shutdown.clone();
+    let leaving = http::Leaving {
+        delay: Duration::from_secs(3_600),
+        grace: Duration::from_secs(20),
+    };
+    let serving = tokio::spawn(async move {
+        http::serve(listener, Router::new(), &until, leaving).await;
+    });
+    shutdown.request();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!serving.is_finished(), "it has a delay");
+    shutdown.hurry();
+    serving.await.unwrap();
+}

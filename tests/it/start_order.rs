@@ -43,6 +43,12 @@ async fn services_start_before_nats_and_in_any_order() {
             "once an outage"
         );
     }
+    // Nobody has said where mails go.
+    let said = stack.processes["notification-service"].output();
+    assert!(
+        said.contains("nobody receives them; set SMTP_URL"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

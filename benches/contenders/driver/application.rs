@@ -36,22 +36,31 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
         }
     };
     let mut contenders = contenders(args, tools, postgres.as_ref()).await?;
+    let measured = rounds(&mut contenders, args, tools).await;
+    // Also what there is of a run that broke off.
+    if contenders.iter().any(|one| !one.turns.is_empty()) {
+        println!("{}", shown(&contenders));
+    }
+    measured?;
+    for contender in contenders {
+        contender.leave().await;
+    }
+    if let Some(postgres) = postgres {
+        postgres.leave().await;
+    }
+    Ok(())
+}
+
+async fn rounds(contenders: &mut [Contender], args: &Args, tools: &Tools) -> anyhow::Result<()> {
     // One turn to warm up.
     for round in 0..=args.rounds() {
-        for contender in &mut contenders {
+        for contender in &mut *contenders {
             let turn = contender.turn(args, tools).await?;
             eprintln!("round {round}, {}: {turn:?}", contender.name);
             if round > 0 {
                 contender.turns.push(turn);
             }
         }
-    }
-    println!("{}", shown(&contenders));
-    for contender in contenders {
-        contender.leave().await;
-    }
-    if let Some(postgres) = postgres {
-        postgres.leave().await;
     }
     Ok(())
 }

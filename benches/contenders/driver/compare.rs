@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use anyhow::ensure;
 
 use super::{
-    Args,
+    Args, lateness,
     nats::Nats,
     oha::Load,
     process::{Work, peak},
     profile::{self, Profile, Threads},
     receiver,
     stack::{Chain, Stack},
-    table::{Figure, compared, failures, heads, markdown, ratio},
+    table::{Figure, Spread, compared, failures, heads, markdown, ratio},
     tools::Tools,
 };
 
@@ -39,6 +39,8 @@ struct Turn {
     p50: f64,
     /// At half of what it can do itself, in milliseconds: who is given more than he can do is only measured in queues.
     p99: f64,
+    /// How often a second the machine was late by itself meanwhile.
+    late: f64,
     /// The most that any of the processes has had in memory so far, in megabytes.
     peak: f64,
     /// CPU of a request under the full load, by thread, the receiver's too.
@@ -84,6 +86,12 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let wants_one = CHAINS
         .iter()
         .any(|(name, chain)| chain.sends && args.wants(name));
+    if !args.only.is_empty() && !CHAINS.iter().any(|(name, _)| args.wants(name)) {
+        println!(
+            "No chain but {BASE} has a name with any of {:?}.\n",
+            args.only
+        );
+    }
     let without = wants_one.then(|| receiver::missing(tools)).flatten();
     if let Some(missing) = &without {
         println!("Without a receiver of spans: {missing}\n");
@@ -103,17 +111,12 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
             });
         }
     }
-    // One turn to warm up.
-    for round in 0..=args.rounds() {
-        for contender in &mut contenders {
-            let turn = contender.turn(args, tools).await?;
-            eprintln!("round {round}, {}: {turn:?}", contender.name);
-            if round > 0 {
-                contender.turns.push(turn);
-            }
-        }
+    let measured = rounds(&mut contenders, args, tools).await;
+    // Also what there is of a run that broke off.
+    if contenders.iter().any(|one| !one.turns.is_empty()) {
+        println!("{}", shown(&contenders));
     }
-    println!("{}", shown(&contenders));
+    measured?;
     let mut lengths = contenders
         .iter()
         .flat_map(|one| one.turns.iter().map(|turn| turn.bytes));
@@ -131,6 +134,20 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
             println!("{failed}");
         }
         contender.stack.leave().await.say(contender.name);
+    }
+    Ok(())
+}
+
+async fn rounds(contenders: &mut [Contender], args: &Args, tools: &Tools) -> anyhow::Result<()> {
+    // One turn to warm up.
+    for round in 0..=args.rounds() {
+        for contender in &mut *contenders {
+            let turn = contender.turn(args, tools).await?;
+            eprintln!("round {round}, {}: {turn:?}", contender.name);
+            if round > 0 {
+                contender.turns.push(turn);
+            }
+        }
     }
     Ok(())
 }
@@ -156,12 +173,15 @@ impl Contender {
         let one = load(1, None).run(&tools.oha).await?;
         let alone = profile.a_request(one.requests);
         let rate = ((full.per_second / 2.0) as u32).max(1);
-        let half = load(CONNECTIONS, Some(rate)).run(&tools.oha).await?;
+        let half = load(CONNECTIONS, Some(rate));
+        let (half, late) = lateness::during(half.run(&tools.oha)).await;
+        let half = half?;
         Ok(Turn {
             per_second: full.per_second,
             cpu,
             p50: one.p50.as_secs_f64() * 1e6,
             p99: half.p99_ms(),
+            late,
             peak: peak as f64 / 1e6,
             threads,
             alone,
@@ -208,15 +228,26 @@ fn shown(contenders: &[Contender]) -> String {
     let mut text = markdown(&heads("contender", &FIGURES), &rows.collect::<Vec<_>>());
     for name in ["ours, tracing off", "ours, ratio 1 to files"] {
         let rounds = turns(name).iter().zip(turns(GRPC));
+        if rounds.len() == 0 {
+            continue;
+        }
         let ratio = ratio(rounds.map(|(own, grpc)| (own.per_second, grpc.per_second)));
         let _ = writeln!(
             text,
             "\nRequests/s of *{name}* to those of *{GRPC}*: {ratio}."
         );
     }
+    let late = contenders.iter().flat_map(|one| &one.turns);
+    let late = Spread::of(late.map(|turn| turn.late)).shown(1);
+    let _ = writeln!(
+        text,
+        "\nUnder the half loads a process that does nothing was woken more than 10 ms late so often a second: {late}."
+    );
     let compared = [
         BASE,
+        GRPC,
         "ours, tracing off",
+        "ours, ratio 0",
         "ours, ratio 1 to files",
         "ours, ratio 1 to OTLP",
     ];

@@ -217,17 +217,27 @@ pub(super) fn own() -> Duration {
     own_cpu(Path::new("/proc/self")).unwrap_or_default()
 }
 
-/// The time that the processors of this machine have had nothing to do, and that of it in which somebody waited for a disk,
-/// all together: proc_stat(5).
+/// The time that the processors which this process may use have had nothing to do, all together, and that in which they had
+/// nothing to do but somebody waited for a disk: proc_stat(5).
 pub(super) fn idle() -> [Duration; 2] {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let all = stat.lines().next().unwrap_or_default().split_whitespace();
-    // `cpu user nice system idle iowait`
-    let mut ticks = all.skip(4).map(|ticks| ticks.parse().unwrap_or_default());
-    [(); 2].map(|()| {
-        let ticks: f64 = ticks.next().unwrap_or_default();
-        Duration::from_secs_f64(ticks / rustix::param::clock_ticks_per_second() as f64)
-    })
+    let allowed = rustix::thread::sched_getaffinity(None).ok();
+    let mut ticks = [0.0; 2];
+    // `cpu0 user nice system idle iowait`
+    for line in stat.lines() {
+        let mut fields = line.split_whitespace();
+        let nth = fields.next().and_then(|name| name.strip_prefix("cpu"));
+        let Some(nth) = nth.and_then(|nth| nth.parse().ok()) else {
+            continue;
+        };
+        if allowed.as_ref().is_none_or(|allowed| allowed.is_set(nth)) {
+            for (sum, field) in ticks.iter_mut().zip(fields.skip(3)) {
+                *sum += field.parse().unwrap_or(0.0);
+            }
+        }
+    }
+    let second = rustix::param::clock_ticks_per_second() as f64;
+    ticks.map(|ticks| Duration::from_secs_f64(ticks / second))
 }
 
 /// What a process has in memory, in bytes.

@@ -13,6 +13,7 @@ use crate::http::{self, Edge};
 
 pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::Result<()> {
     let options = settings.edge(process.limits).await?;
+    let leaving = settings.leaving(process.limits.shutdown_grace)?;
     let listener = TcpListener::bind(settings.addr).await.with_context(|| {
         format!(
             "can't listen on {}; stop what listens there, or set HTTP_ADDR to another address",
@@ -33,12 +34,7 @@ pub(crate) async fn serve(process: Process, settings: &config::Http) -> anyhow::
             let served = process.serve_at(edge.announce(&process.client), Some(address));
             served.await.inspect_err(|_| process.shutdown.request())
         },
-        http::serve(
-            listener,
-            router,
-            &process.shutdown,
-            process.limits.shutdown_grace
-        ),
+        http::serve(listener, router, &process.shutdown, leaving),
     );
     announced
 }

@@ -46,6 +46,12 @@ const SIMULATED_SEND: Duration = Duration::from_millis(150);
 pub(crate) async fn serve(process: Process, settings: &config::Mail) -> anyhow::Result<()> {
     match settings.outbox()? {
         config::Outbox::Folder(folder) => {
+            if settings.is_default() && state::RunFile::read()?.is_none() {
+                tracing::warn!(
+                    "mails are written to this folder, to {}, and nobody receives them; set SMTP_URL, or MAILS_DIR if that is meant",
+                    folder.display()
+                );
+            }
             let opened = state::make_for(&folder).and_then(|()| MailFolder::open(&folder));
             let folder = opened.with_context(|| {
                 format!(

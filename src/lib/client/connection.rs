@@ -20,8 +20,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Error, Inbox, Nkey, Options, Tls, Trouble, servers::Servers};
 use crate::{Health, Instance, Service, health};
 
-/// A frozen server is noticed after three of these; the library's own default is a minute.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Messages that may wait in one subscription; the library drops what finds it full. On a runtime of one thread it
 /// is never full: the connection's task reads 128 times `READ_BUFFER`, 1 MiB, before it makes way, which is less than
 /// this many messages of 20 bytes, and a replica's loop then takes all that there is.
@@ -73,7 +71,7 @@ impl Connection {
             .custom_inbox_prefix(format!("_INBOX.{}", instance.service().subject()))
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)
-            .ping_interval(PING_INTERVAL)
+            .ping_interval(options.ping_interval)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .read_buffer_capacity(READ_BUFFER)
             .reconnect_to_server_callback(move |known, last| {

@@ -1,6 +1,6 @@
 //! The admin address: how a process fares, for who starts and watches it.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use axum::{
     Json, Router,
@@ -12,7 +12,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::serve::{Places, serve_at_most};
+use super::serve::{Leaving, Places, serve_at_most};
 use crate::{
     Client, Code, Health, Shutdown, Status,
     metrics::{Format, Metrics},
@@ -69,7 +69,7 @@ impl Admin {
             );
         let serving = tokio::spawn(async move {
             let never = Shutdown::new();
-            serve_at_most(PLACES, listener, router, &never, Duration::ZERO).await;
+            serve_at_most(PLACES, listener, router, &never, Leaving::default()).await;
         });
         Ok(Self {
             address,

@@ -7,8 +7,11 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
-    pin::Pin,
-    sync::Arc,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +19,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{Request, header},
+    http::{HeaderValue, Request, header},
     response::IntoResponse,
 };
 use hyper::{
@@ -68,17 +71,41 @@ pub(super) struct Places {
     pub(super) refusals: usize,
 }
 
+/// How a listener leaves once it is told.
+///
+/// A duration alone is the grace, without a delay.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leaving {
+    /// How long it first goes on as before, so that whoever asks `/readyz` has time to send elsewhere. Each answer closes
+    /// its connection meanwhile.
+    pub delay: Duration,
+    /// How long requests under way may take after that.
+    pub grace: Duration,
+}
+
+impl From<Duration> for Leaving {
+    fn from(grace: Duration) -> Self {
+        let delay = Duration::ZERO;
+        Self { delay, grace }
+    }
+}
+
 /// Serves until shutdown is requested, 768 connections at a time: 64 more are
 /// answered 503 and closed, further ones closed. A head may have 32 KB and take 10 s, and so long may a client
 /// take nothing of its answer.
-/// Then takes no more connections and waits at most `grace` for requests under way, or until
-/// [`Shutdown::hurry`].
+/// Then goes on for the delay of `leaving`, takes no more connections, and waits at most the grace for requests under way.
+/// [`Shutdown::hurry`] ends both.
 ///
 /// # Cancellation
 ///
 /// Dropping the future stops accepting; open connections go on until their requests end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, grace: Duration) {
-    serve_at_most(EDGE, listener, router, shutdown, grace).await;
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: &Shutdown,
+    leaving: impl Into<Leaving>,
+) {
+    serve_at_most(EDGE, listener, router, shutdown, leaving.into()).await;
 }
 
 /// The same, with as many connections as one says.
@@ -87,13 +114,22 @@ pub(super) async fn serve_at_most(
     listener: TcpListener,
     router: Router,
     shutdown: &Shutdown,
-    grace: Duration,
+    leaving: Leaving,
 ) {
     let mut door = Door::new(at_most, router);
+    let is_closing = Arc::clone(&door.is_closing);
+    let mut told = pin!(async {
+        shutdown.requested().await;
+        is_closing.store(true, Relaxed);
+        tokio::select! {
+            () = sleep(leaving.delay) => {}
+            () = shutdown.hurried() => {}
+        }
+    });
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.requested() => break,
+            () = &mut told => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -131,7 +167,7 @@ pub(super) async fn serve_at_most(
         () = door.connections.shutdown() => {}
         () = answered => {}
         () = shutdown.hurried() => tracing::warn!("left with open requests: told to leave at once"),
-        () = sleep(grace) => tracing::warn!("left with open requests: the grace time is over"),
+        () = sleep(leaving.grace) => tracing::warn!("left with open requests: the grace time is over"),
     }
 }
 
@@ -144,6 +180,8 @@ struct Door {
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     requests: TaskTracker,
+    /// Whether connections end with the answer that they have asked for.
+    is_closing: Arc<AtomicBool>,
     /// Clients that have not taken all of their answers.
     behind: Behind,
     at_most: Places,
@@ -168,6 +206,7 @@ impl Door {
             places: Arc::new(Semaphore::new(at_most.connections)),
             refusals: Arc::new(Semaphore::new(at_most.refusals)),
             requests: TaskTracker::new(),
+            is_closing: Arc::default(),
             behind: Behind::default(),
             at_most,
             full: false,
@@ -203,10 +242,12 @@ impl Door {
         // Answers are small and complete when they are written; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let requests = self.requests.clone();
+        let is_closing = Arc::clone(&self.is_closing);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let answered = answer(router.clone(), request);
             let token = requests.token();
+            let is_last = is_closing.load(Relaxed);
             async move {
                 let whole = |body| {
                     Body::new(Whole {
@@ -214,7 +255,12 @@ impl Door {
                         _token: token,
                     })
                 };
-                Ok::<_, Infallible>(answered.await.map(whole))
+                let mut response = answered.await.map(whole);
+                if is_last {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
             }
         });
         // hyper has no timer for who does not take its answers, and would wait for ever.

@@ -4,8 +4,12 @@
 use std::{
     collections::BTreeSet,
     future::Future,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::{Duration, UNIX_EPOCH},
+    net::TcpListener,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -20,20 +24,28 @@ use crate::{
 };
 
 /// What reads at one gateway, and registers at the other.
-const READS: u32 = 40;
-const WRITES: u32 = 20;
+pub(super) const READS: u32 = 40;
+pub(super) const WRITES: u32 = 20;
 const NODES: [&str; 3] = ["nats", "nats-2", "nats-3"];
 /// The services of which there are several containers.
 pub(super) const SERVICES: [&str; 3] = ["user-service", "database-service", "notification-service"];
 /// Between two faults.
-const CALM: Duration = Duration::from_secs(2);
+pub(super) const CALM: Duration = Duration::from_secs(2);
+/// How long a gateway that leaves serves on; whoever balances them asks several times meanwhile.
+const DELAY: Duration = Duration::from_secs(3);
 /// `ABSENCE_WAIT`, without what a process needs until it is ready. Some engines are slower.
 const WAITED_FOR: Duration = Duration::from_millis(1300);
+/// A request's time: what was sent so long before a fault may meet it.
+const UNDER_WAY: Duration = Duration::from_secs(2);
 /// What a container has to leave, and an engine to tell it so.
 const LEAVING: Duration = Duration::from_secs(10);
 
 pub(super) async fn nothing_that_is_replaced_is_missed(system: &System) {
-    let system = system.with("docker-compose.cluster.yml");
+    let variables = vec![
+        ("GATEWAY_PORT", range_of_free_ports()),
+        ("SHUTDOWN_DELAY", format!("{}s", DELAY.as_secs())),
+    ];
+    let system = system.with("docker-compose.cluster.yml", variables);
     let twice = SERVICES.map(|service| format!("--scale {service}=2"));
     system.compose(&format!("up -d --scale gateway=2 {}", twice.join(" ")));
     system.serves().await;
@@ -51,9 +63,18 @@ pub(super) async fn nothing_that_is_replaced_is_missed(system: &System) {
     each_registration_is_there_once(&system).await;
 }
 
-/// Registrations of all loads, and how many of them were answered 201.
+/// As many as two gateways have, and one to spare.
+fn range_of_free_ports() -> String {
+    let ranges = (20_000..30_000).step_by(3);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut free = ranges.filter(|first| (*first..first + 3).all(is_free));
+    let first = free.next().unwrap();
+    format!("{first}-{}", first + 2)
+}
+
+/// How many registrations all loads sent, and the numbers of those that were answered 201.
 static SENT: AtomicUsize = AtomicUsize::new(0);
-static REGISTERED: AtomicUsize = AtomicUsize::new(0);
+static REGISTERED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 /// Reads and registers while something happens.
 async fn under_load(system: &System, what: &str, happens: impl Future<Output = ()>) -> [Report; 2] {
@@ -66,11 +87,11 @@ async fn under_load(system: &System, what: &str, happens: impl Future<Output = (
 }
 
 /// Prints what came of reads and registrations, and counts the latter.
-fn reported(what: &str, reports: [Report; 2]) -> [Report; 2] {
+pub(super) fn reported(what: &str, reports: [Report; 2]) -> [Report; 2] {
     figure(&format!("{what}: GET"), &reports[0]);
     figure(&format!("{what}: POST"), &reports[1]);
     SENT.fetch_add(reports[1].len(), Relaxed);
-    REGISTERED.fetch_add(reports[1].len() - reports[1].failed(), Relaxed);
+    REGISTERED.lock().unwrap().extend(reports[1].registered());
     reports
 }
 
@@ -220,27 +241,35 @@ async fn the_nodes_get_another_password(system: &System) {
 
 /// One that failed may be there, too; no address can be there twice.
 async fn each_registration_is_there_once(system: &System) {
-    let (sent, registered) = (SENT.load(Relaxed), REGISTERED.load(Relaxed));
-    let counted = |what: &str| -> usize {
+    let ask = |what: &str| {
         let ask = "exec -T postgres psql -q -h 127.0.0.1 -U nats_serve -d nats_serve -tAc";
-        let said = system.compose(&format!("{ask} \"SELECT count(*) FROM {what}\""));
-        said.trim().parse().unwrap()
+        system.compose(&format!("{ask} \"SELECT {what}\""))
     };
-    let users = counted("users WHERE email LIKE 'load%'");
+    let stored = ask(
+        "substring(email from 5 for position('@' in email) - 5) FROM users WHERE email LIKE 'load%'",
+    );
+    let stored: BTreeSet<u64> = stored
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let (sent, registered) = (SENT.load(Relaxed), REGISTERED.lock().unwrap().clone());
     figure(
         "registrations sent, answered 201, stored",
-        format!("{sent}, {registered}, {users}"),
+        format!("{sent}, {}, {}", registered.len(), stored.len()),
     );
-    assert!(
-        (registered..=sent).contains(&users),
-        "{registered} {users} {sent}"
-    );
+    let lost: Vec<_> = registered.iter().filter(|n| !stored.contains(n)).collect();
+    assert!(lost.is_empty() && !registered.is_empty(), "{lost:?}");
+    assert!(stored.len() <= sent, "{} of {sent}", stored.len());
     // What a container did not end is left to a lease, 15 s, and then to the relay.
+    let in_outbox = |status: &str| {
+        let counted = ask(&format!("count(*) FROM outbox WHERE status = '{status}'"));
+        counted.trim().parse::<usize>().unwrap()
+    };
     eventually("an outbox in which nothing waits", async || {
-        (counted("outbox WHERE status = 'pending'") == 0).then_some(())
+        (in_outbox("pending") == 0).then_some(())
     })
     .await;
-    assert_eq!(0, counted("outbox WHERE status = 'failed'"));
+    assert_eq!(0, in_outbox("failed"));
 }
 
 async fn gateways_share_everything(system: &System) {
@@ -269,16 +298,21 @@ async fn gateways_share_everything(system: &System) {
 }
 
 async fn the_store_is_restarted(system: &System) {
-    let [reads, writes] = under_load(system, "docker compose restart postgres", async {
+    let (mut told, mut back) = (Instant::now(), Instant::now());
+    let reports = under_load(system, "docker compose restart postgres", async {
+        told = Instant::now();
         system.compose("restart postgres");
         system.is_healthy(&system.id("postgres")).await;
+        back = Instant::now();
         sleep(CALM).await;
     })
     .await;
-    // 503 while it is away, and 504 where its silence took the time; then all is as before.
-    for report in [&reads, &writes] {
+    for report in &reports {
+        // 503 while it is away, and 504 where its silence took the time; then all is as before.
         let other = report.answered_other_than(&[200, 201, 503, 504]);
         assert_eq!(0, other, "{report}");
+        let meanwhile = report.between(told - UNDER_WAY, back + CALM).failed();
+        assert_eq!(meanwhile, report.failed(), "{report}");
     }
     without_a_failure(system, "after the restart of postgres", async {}).await;
 }
@@ -330,7 +364,7 @@ impl System {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn id(&self, service: &str) -> String {
+    pub(super) fn id(&self, service: &str) -> String {
         self.ids(service).swap_remove(0)
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct System {
     project: String,
     /// Further files of settings.
     overrides: Vec<&'static str>,
+    /// What is said by the environment, beside the image and the ports.
+    variables: Vec<(&'static str, String)>,
     /// Whether it ends with this value.
     is_owner: bool,
 }
@@ -37,6 +39,7 @@ impl System {
         let system = Self {
             project: format!("nats-serve-test-{}", std::process::id()),
             overrides: Vec::new(),
+            variables: Vec::new(),
             is_owner: true,
         };
         // What is built in half the time does the same, and is measured by nobody.
@@ -45,11 +48,12 @@ impl System {
         system
     }
 
-    /// The same system with another file of settings.
-    pub(crate) fn with(&self, file: &'static str) -> Self {
+    /// The same system with another file of settings, and variables.
+    pub(crate) fn with(&self, file: &'static str, variables: Vec<(&'static str, String)>) -> Self {
         Self {
             project: self.project.clone(),
             overrides: vec![file],
+            variables,
             is_owner: false,
         }
     }
@@ -62,31 +66,38 @@ impl System {
     }
 
     fn words(&self) -> String {
-        let ports = PORTS.map(|port| format!("{port}=0 ")).concat();
+        let variables = self.environment(IMAGE).into_iter();
+        let variables: String = variables
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect();
         let files = ["docker-compose.yml"].iter().chain(&self.overrides);
         let files: String = files.map(|file| format!(" -f {file}")).collect();
-        let image = format!("NATS_SERVE_IMAGE={IMAGE}");
-        format!("{image} {ports}{}{files} -p {}", compose(), self.project)
+        format!("{variables}{}{files} -p {}", compose(), self.project)
+    }
+
+    /// Of two that have one name the later counts.
+    fn environment(&self, image: &str) -> Vec<(&'static str, String)> {
+        let ports = PORTS.map(|port| (port, "0".to_owned())).into_iter();
+        let image = ("NATS_SERVE_IMAGE", image.to_owned());
+        let variables = ports.chain([image]);
+        variables.chain(self.variables.iter().cloned()).collect()
+    }
+
+    /// As `COMPOSE_FILE` has them.
+    pub(crate) fn files(&self) -> String {
+        let files = ["docker-compose.yml"].iter().chain(&self.overrides);
+        files.copied().collect::<Vec<_>>().join(":")
     }
 
     /// Replaces the containers of services by those of another image, as scripts/roll does it.
-    #[track_caller]
-    pub(crate) fn roll(&self, image: &str, services: &[&str]) {
-        println!("{}", must(&mut self.rolling(image, services)));
-    }
-
-    /// The command that does it.
     pub(crate) fn rolling(&self, image: &str, services: &[&str]) -> Command {
-        let files = ["docker-compose.yml"].iter().chain(&self.overrides);
-        let files: Vec<&str> = files.copied().collect();
         let mut command = Command::new("scripts/roll");
         command
             .args(services)
             .current_dir(repository())
-            .env("NATS_SERVE_IMAGE", image)
-            .env("COMPOSE_FILE", files.join(":"))
+            .env("COMPOSE_FILE", self.files())
             .env("COMPOSE_PROJECT_NAME", &self.project)
-            .envs(PORTS.map(|port| (port, "0")));
+            .envs(self.environment(image));
         command
     }
 
@@ -141,14 +152,18 @@ impl System {
 
     /// The containers that run, by the names of their services.
     pub(crate) fn containers(&self) -> Vec<(String, String)> {
-        let project = format!("label=com.docker.compose.project={}", self.project);
-        let all = docker(&["ps", "--quiet", "--filter", &project]);
+        let all = docker(&["ps", "--quiet", "--filter", &self.label()]);
         let named = all.lines().map(|id| {
             let label = r#"{{index .Config.Labels "com.docker.compose.service"}}"#;
             let service = docker(&["inspect", "--format", label, id]);
             (service.trim().to_owned(), id.to_owned())
         });
         named.collect()
+    }
+
+    /// By which the engine knows its containers.
+    pub(crate) fn label(&self) -> String {
+        format!("label=com.docker.compose.project={}", self.project)
     }
 
     pub(crate) fn memory(&self) -> Vec<(String, String)> {

@@ -77,7 +77,7 @@ fn registering(contenders: &[Contender]) -> String {
         "cores busy with it",
         "with the load driver",
         "with nothing",
-        "with nothing, the disk being waited for",
+        "waiting for the disk",
         "p50 ms, 1 connection; a store's own commits",
         "p99 ms at half its load",
         "sent again a turn",

@@ -63,7 +63,7 @@ pub(super) struct Machine {
     pub(super) driver: f64,
     /// With nothing.
     pub(super) idle: f64,
-    /// With nothing, while somebody waited for a disk.
+    /// With nothing but that somebody waited for a disk; not in `idle`.
     pub(super) disk: f64,
 }
 

@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 
 use super::Load;
 
-/// What is not timed, as a share of a load: connections are made then, and what was idle wakes up.
+/// What is not timed at the begin and at the end of a load, as a share of it: connections are made and what was idle wakes
+/// up, and at its last moment the driver throws away what it has not sent yet, however short a time that is late.
 const RAMP: f64 = 0.1;
 /// Requests that may fail, as a share, or one on each connection: a machine that is taken away for a moment costs those
 /// their deadline. A load of which more failed measures something else.
@@ -21,7 +22,7 @@ pub(in super::super) struct Request {
     pub(in super::super) took: Duration,
 }
 
-/// What came of a load. All but `requests` is of the time after the ramp.
+/// What came of a load. All but `requests` is of the time between the ramps.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Outcome {
     pub(in super::super) per_second: f64,
@@ -44,13 +45,12 @@ impl Outcome {
         rate: Option<u32>,
     ) -> anyhow::Result<Self> {
         let ramp = within.mul_f64(RAMP);
-        let timed = all
-            .iter()
-            .filter(|one| one.sent >= ramp && one.sent < within);
+        let last = within - ramp;
+        let timed = all.iter().filter(|one| one.sent >= ramp && one.sent < last);
         let mut took: Vec<Duration> = timed.map(|one| one.took).collect();
         ensure!(!took.is_empty(), "nothing was done in time");
         took.sort_unstable();
-        let seconds = (within - ramp).as_secs_f64();
+        let seconds = (last - ramp).as_secs_f64();
         let due = rate.map_or(0.0, |rate| f64::from(rate) * seconds);
         let due = due.max(took.len() as f64);
         let percentile = |share: f64| {
@@ -181,10 +181,17 @@ mod tests {
             2.0,
             read(&list(100, 200), &load(Some(100))).unwrap().p99_ms()
         );
-        // Of 180 that were due after the ramp 90 were sent.
+        // Of 160 that were due between the ramps 80 were sent.
         let outcome = read(&list(100, 200), &load(Some(200))).unwrap();
         assert_eq!(f64::INFINITY, outcome.p99_ms());
         assert_eq!(Duration::MAX, outcome.p50);
+    }
+
+    #[test]
+    fn what_the_driver_throws_away_at_the_end_is_not_late() {
+        let outcome = read(&list(95, 200), &load(Some(100))).unwrap();
+        assert_eq!(2.0, outcome.p99_ms());
+        assert!((outcome.per_second - 100.0).abs() < 2.0, "{outcome:?}");
     }
 
     #[test]

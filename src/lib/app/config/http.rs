@@ -32,6 +32,10 @@ pub(crate) struct Http {
     /// Whether everybody is served where others than this machine can reach HTTP_ADDR and no tokens are set.
     #[arg(long, env = "ALLOW_ANONYMOUS", value_name = "BOOL", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
     allow_anonymous: bool,
+    /// How long the gateway, told to leave, first serves on as before, while /readyz says that it leaves and a balancer
+    /// learns it; a part of SHUTDOWN_GRACE.
+    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    shutdown_delay: Duration,
     /// Whose `traceparent` is continued [default: always on loopback without tokens, else authenticated].
     #[arg(long, env = "TRUST_TRACEPARENT", value_name = "WHOM")]
     trust_traceparent: Option<Trust>,
@@ -46,6 +50,20 @@ enum Trust {
 }
 
 impl Http {
+    /// Returns how the listener leaves within the time that the process has for it.
+    pub(crate) fn leaving(&self, grace: Duration) -> anyhow::Result<http::Leaving> {
+        let delay = self.shutdown_delay;
+        if delay.is_zero() {
+            return Ok(grace.into());
+        }
+        match grace.checked_sub(delay).filter(|left| !left.is_zero()) {
+            Some(grace) => Ok(http::Leaving { delay, grace }),
+            None => bail!(
+                "SHUTDOWN_DELAY is {delay:?} of SHUTDOWN_GRACE, {grace:?}, which leaves no time for requests under way; raise the latter"
+            ),
+        }
+    }
+
     /// Returns what the edge allows.
     pub(crate) async fn edge(&self, limits: replica::Limits) -> anyhow::Result<http::Options> {
         let is_loopback = self.addr.ip().is_loopback();

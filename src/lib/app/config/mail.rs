@@ -76,6 +76,11 @@ fn mail_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Mail {
+    /// Tells whether nobody has said where: then they go to a folder of this host that nobody may look into.
+    pub(crate) fn is_default(&self) -> bool {
+        self.smtp_url.is_none() && self.mails_dir.is_none()
+    }
+
     /// Returns where mails go, for services that join a running system.
     pub(crate) fn outbox(&self) -> anyhow::Result<Outbox> {
         let of_running_system = |run: RunFile| match run.smtp_url {

@@ -66,6 +66,10 @@ pub(crate) struct Nats {
     /// restarting. Once it has been away for so long none waits, unless there was no call for that time.
     #[arg(long, env = "ABSENCE_WAIT", value_name = "DURATION", default_value = "0ms", value_parser = duration)]
     pub(crate) absence_wait: Duration,
+    /// How often a server is asked whether it is there. After three of these without an answer the connection counts as
+    /// lost.
+    #[arg(long, env = "PING_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) ping_interval: Duration,
 }
 
 impl Nats {
@@ -93,6 +97,7 @@ impl Nats {
             tls: self.tls()?,
             reconnect_wait: self.reconnect_wait,
             absence_wait: self.absence_wait,
+            ping_interval: self.ping_interval,
             ..client::Options::default()
         })
     }
