@@ -44,6 +44,17 @@ impl Operation for Who {
     type Reply = String;
 }
 
+/// The same, and it may be repeated.
+struct Anybody;
+
+impl Operation for Anybody {
+    const SERVICE: Service = CALLEE;
+    const NAME: &'static str = "anybody";
+    const IDEMPOTENT: bool = true;
+    type Request = ();
+    type Reply = String;
+}
+
 struct Member {
     shutdown: Shutdown,
     task: JoinHandle<()>,
@@ -53,10 +64,15 @@ impl Member {
     async fn join(cluster: &Cluster) -> Self {
         let client = connect(cluster, CALLEE).await;
         let id = client.instance().id().to_owned();
+        let same = id.clone();
         let replica = Replica::new(&client)
             .with_limits(Limits::default())
             .handle::<Who>(move |_ctx, ()| {
                 let id = id.clone();
+                async move { Ok(id) }
+            })
+            .handle::<Anybody>(move |_ctx, ()| {
+                let id = same.clone();
                 async move { Ok(id) }
             });
         let running = replica.start().await.unwrap();
@@ -92,7 +108,7 @@ async fn connect(cluster: &Cluster, service: Service) -> Client {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_replicas_are_found_and_used_and_come_and_go_without_a_loss() {
     let _turn = turn().await;
-    let cluster = Cluster::of_three().await;
+    let mut cluster = Cluster::of_three().await;
     let (caller, tools) = (
         connect(&cluster, CALLER).await,
         connect(&cluster, TOOLS).await,
@@ -117,6 +133,8 @@ async fn hundreds_of_replicas_are_found_and_used_and_come_and_go_without_a_loss(
         are_called(&caller, size).await;
     }
     come_and_go(&cluster, &caller, &mut members).await;
+    all_are_found(&tools, members.len()).await;
+    a_node_dies(&mut cluster, &caller, members.len() + 2).await;
     all_are_found(&tools, members.len()).await;
     let left = Instant::now();
     let count = members.len();
@@ -167,7 +185,7 @@ async fn are_called(caller: &Client, size: usize) {
 /// A third of them is replaced while calls go on that can't be repeated. Each call is waited for.
 async fn come_and_go(cluster: &Cluster, caller: &Client, members: &mut Vec<Member>) {
     let stopping = CancellationToken::new();
-    let calling = tokio::spawn(call_until(stopping.clone(), caller.clone()));
+    let calling = tokio::spawn(call_until::<Who>(stopping.clone(), caller.clone()));
     let began = Instant::now();
     let batches = members.len() / 3 / CHURN;
     for _ in 0..batches {
@@ -196,14 +214,50 @@ async fn come_and_go(cluster: &Cluster, caller: &Client, members: &mut Vec<Membe
     assert!(!outcomes.is_empty() && lost.is_empty(), "{lost:?}");
 }
 
+/// The node that has the most connections dies under calls that may be repeated, and all of them go elsewhere at once.
+async fn a_node_dies(cluster: &mut Cluster, caller: &Client, connections: usize) {
+    let before = cluster.connections().await;
+    let node = (0..3).max_by_key(|node| before[*node]).unwrap();
+    let stopping = CancellationToken::new();
+    let calling = tokio::spawn(call_until::<Anybody>(stopping.clone(), caller.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let died = Instant::now();
+    cluster.kill(node);
+    let took = eventually("all of them elsewhere", async || {
+        let now: u64 = cluster.connections().await.iter().sum();
+        (now == connections as u64).then(|| died.elapsed())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stopping.cancel();
+    let outcomes = calling.await.unwrap();
+    let lost: Vec<_> = outcomes
+        .iter()
+        .filter_map(|one| one.as_ref().err())
+        .collect();
+    figure(
+        "a node dies under 200 calls a second",
+        format!(
+            "{} of {connections} connections elsewhere after {took:.2?}, {} of {} calls lost",
+            before[node],
+            lost.len(),
+            outcomes.len()
+        ),
+    );
+    assert!(!outcomes.is_empty() && lost.is_empty(), "{lost:?}");
+}
+
 /// Calls 200 times a second, and returns what came of each call.
-async fn call_until(stopping: CancellationToken, caller: Client) -> Vec<Result<String, Status>> {
+async fn call_until<O: Operation<Request = (), Reply = String>>(
+    stopping: CancellationToken,
+    caller: Client,
+) -> Vec<Result<String, Status>> {
     let mut due = tokio::time::interval(Duration::from_millis(5));
     let mut calls = JoinSet::new();
     while !stopping.is_cancelled() {
         due.tick().await;
         let caller = caller.clone();
-        calls.spawn(async move { caller.call::<Who>(&()).await });
+        calls.spawn(async move { caller.call::<O>(&()).await });
     }
     calls.join_all().await
 }

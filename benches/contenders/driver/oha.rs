@@ -2,7 +2,11 @@
 
 mod outcome;
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 pub(super) use self::outcome::{Outcome, Request};
 
@@ -10,8 +14,12 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
+use super::process;
+
 /// Time for what is under way when the load ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
+/// Share of a core from which on oha, which has one thread, may be what is measured.
+const BUSY: f64 = 0.9;
 
 /// What is asked for, and how.
 #[derive(Debug, Clone)]
@@ -47,6 +55,7 @@ impl Load {
         if let Some(rate) = self.rate {
             command.args(["-q", &rate.to_string(), "--latency-correction"]);
         }
+        let (began, before) = (Instant::now(), process::own());
         let output = command
             .args(arguments)
             .arg(&self.url)
@@ -57,6 +66,11 @@ impl Load {
             .await
             .with_context(|| format!("at {}, some requests are never answered", self.url))?
             .context("oha can't be run")?;
+        let spent = process::own().saturating_sub(before).as_secs_f64();
+        let busy = spent / began.elapsed().as_secs_f64();
+        if busy > BUSY {
+            eprintln!("the load driver itself was busy for {busy:.2} of this load's time");
+        }
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "oha failed: {said}");
         String::from_utf8(output.stdout).context("oha's output is no text")

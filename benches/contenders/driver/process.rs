@@ -212,7 +212,7 @@ pub(super) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
     threads
 }
 
-/// The time that this process itself has computed so far.
+/// The time that this process itself has computed so far, with its children that have ended.
 pub(super) fn own() -> Duration {
     own_cpu(Path::new("/proc/self")).unwrap_or_default()
 }
