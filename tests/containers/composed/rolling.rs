@@ -36,11 +36,9 @@ pub(super) async fn a_version_follows_another(system: &System) {
     let mut own = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
     let scales = SERVICES.map(|service| format!("  {service}: {{scale: 2}}\n"));
     write!(own, "services:\n{}", scales.concat()).unwrap();
+    let files = format!("{}:{}", system.files(), own.path().display());
     let mut roll = system.rolling(NEXT, &SERVICES);
-    roll.env(
-        "COMPOSE_FILE",
-        format!("{}:{}", system.files(), own.path().display()),
-    );
+    roll.env("COMPOSE_FILE", &files);
     without_a_failure(system, "all services rolled to another image", async {
         println!("{}", must(&mut roll));
     })
@@ -48,7 +46,7 @@ pub(super) async fn a_version_follows_another(system: &System) {
     for (service, before) in SERVICES.iter().zip(before) {
         are_replaced(system, service, &before);
     }
-    what_goes_wrong_leaves_the_old_ones(system).await;
+    what_goes_wrong_leaves_the_old_ones(system, &files).await;
     gateways_are_rolled_behind_a_balancer(system).await;
 }
 
@@ -68,7 +66,7 @@ fn are_replaced(system: &System, service: &str, before: &[String]) {
     }
 }
 
-async fn what_goes_wrong_leaves_the_old_ones(system: &System) {
+async fn what_goes_wrong_leaves_the_old_ones(system: &System, files: &str) {
     image(BROKEN, r#"ENTRYPOINT ["/nothing"]"#);
     // The service's name, which compose adds, is where it would write spans.
     let sick = r#""user-service", "--nats-url", "nats://127.0.0.1:1", "--spans-dir""#;
@@ -77,25 +75,28 @@ async fn what_goes_wrong_leaves_the_old_ones(system: &System) {
         &format!(r#"ENTRYPOINT ["/usr/local/bin/nats-serve", {sick}]"#),
     );
     let before = system.ids("user-service");
-    let refused = |command: &mut Command, why: &str| {
-        let said = command.env("ROLL_PATIENCE", "5").output().unwrap();
+    let rolling = |image: &str, files: &str| {
+        let mut roll = system.rolling(image, &["user-service"]);
+        roll.env("COMPOSE_FILE", files);
+        roll
+    };
+    let refused = |mut roll: Command, why: &str| {
+        let said = roll.env("ROLL_PATIENCE", "5").output().unwrap();
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
         assert!(!said.status.success() && text.contains(why), "{text}");
         assert_eq!(before, system.ids("user-service"), "{text}");
     };
     without_a_failure(system, "rolls that fail", async {
-        let mut broken = system.rolling(BROKEN, &["user-service"]);
-        refused(&mut broken, "could not start one more user-service");
-        let mut sick = system.rolling(SICK, &["user-service"]);
-        refused(&mut sick, "after 5 s, and is removed");
-        // Without the cluster's file the new ones would know one server.
-        let mut alone = system.rolling(NEXT, &["user-service"]);
-        alone.env("COMPOSE_FILE", "docker-compose.yml");
         refused(
-            &mut alone,
-            "COMPOSE_FILE=docker-compose.yml:docker-compose.cluster.yml",
+            rolling(BROKEN, files),
+            "could not start one more user-service",
         );
-        let said = interrupted(system, system.rolling(SICK, &["user-service"])).await;
+        refused(rolling(SICK, files), "after 5 s, and is removed");
+        // Without the cluster's file the new ones would know one server.
+        let alone = rolling(NEXT, "docker-compose.yml");
+        let advised = "COMPOSE_FILE=docker-compose.yml:docker-compose.cluster.yml";
+        refused(alone, advised);
+        let said = interrupted(system, rolling(SICK, files)).await;
         assert!(said.contains("the old ones serve on"), "{said}");
         assert_eq!(before, system.ids("user-service"), "{said}");
     })
