@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
+use crate::support::Process;
+
 #[test]
 fn settings_that_contradict_or_lack_something_are_errors_that_help() {
     let folder = tempfile::tempdir().unwrap();
@@ -52,4 +56,19 @@ fn settings_that_contradict_or_lack_something_are_errors_that_help() {
             "{url}: {said}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_sender_that_servers_refuse_is_told_of_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("NATS_URL", "nats://127.0.0.1:1"),
+        ("SMTP_URL", "smtp://mail.example.com"),
+    ];
+    let mut process = Process::start(folder.path(), &["notification-service"], &variables);
+    process
+        .says("mails are sent from no-reply@localhost, which mail servers refuse as a rule; set MAIL_FROM")
+        .await;
+    process.signal(Signal::TERM);
+    assert!(process.ended().await.success(), "{}", process.output());
 }

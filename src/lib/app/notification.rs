@@ -63,6 +63,12 @@ pub(crate) async fn serve(process: Process, settings: &config::Mail) -> anyhow::
         }
         config::Outbox::Smtp(url) => {
             let smtp = Smtp::new(&url, settings.mail_timeout)?;
+            if settings.from.email.domain() == "localhost" {
+                tracing::warn!(
+                    "mails are sent from {}, which mail servers refuse as a rule; set MAIL_FROM",
+                    settings.from.email
+                );
+            }
             serve_by(&process, settings, smtp).await
         }
     }
