@@ -1,7 +1,17 @@
--- Run once, when the volume is new: the database service's own user, who owns its database and nothing else.
--- The password comes from the file that `nats-serve keys --for-containers` wrote, and so stands in no argument.
-\set password `cat /keys/postgres/password`
+-- Run once, as a superuser, on a server that doesn't have them: the database service's own user, who owns its database and
+-- nothing else.
+--
+--     PASSWORD_FILE=keys/postgres/password psql -f postgres/roles.sql postgres://…
+--
+-- The password comes from the file that `nats-serve keys --for-containers` wrote, and so stands in no argument. Without
+-- PASSWORD_FILE it is where docker-compose.yml has it.
+\set ON_ERROR_STOP on
+\set password `cat "${PASSWORD_FILE:-/keys/postgres/password}"`
+-- A file that can't be read would make a user without a password.
+SELECT length(:'password') < 20 AS is_missing \gset
+\if :is_missing
+  \warn 'PASSWORD_FILE names no file with the password that `nats-serve keys` has made'
+  DO $$ BEGIN RAISE EXCEPTION 'no password, so no user is made'; END $$;
+\endif
 CREATE ROLE nats_serve LOGIN PASSWORD :'password';
 CREATE DATABASE nats_serve OWNER nats_serve;
--- Nobody logs in as the superuser over the network; its password stands in the server's environment from here on.
-ALTER ROLE postgres PASSWORD NULL;

@@ -286,8 +286,12 @@ fn what_one_asks_by_hand_has_a_key_of_its_own_and_a_way_to_nats() {
     let report = build(MANIFESTS.as_ref());
     for name in ["components/tools", "example"] {
         let resources = &report["built"][name];
-        for command in ["status", "outbox"] {
-            let job = find(resources, "CronJob", command);
+        for (name_of_job, command) in [
+            ("status", &["status"][..]),
+            ("outbox", &["outbox"]),
+            ("outbox-retry", &["outbox", "retry", "--failed"]),
+        ] {
+            let job = find(resources, "CronJob", name_of_job);
             assert_eq!(true, job["spec"]["suspend"]);
             let pod = &job["spec"]["jobTemplate"]["spec"]["template"];
             let policy = &find(resources, "NetworkPolicy", "nats")["spec"]["podSelector"];
@@ -295,7 +299,9 @@ fn what_one_asks_by_hand_has_a_key_of_its_own_and_a_way_to_nats() {
                 assert_eq!(*value, pod["metadata"]["labels"][label]);
             }
             let container = &pod["spec"]["containers"][0];
-            assert_eq!([command], *list(&container["args"]));
+            assert_eq!(*command, *list(&container["args"]));
+            let (good, said) = run(folder.path(), &[command, &["--help"]].concat(), &[]);
+            assert!(good, "{said}");
             assert!(text(&container["image"]).contains("nats-serve:") || name != "example");
             let keys = list(&pod["spec"]["volumes"])
                 .iter()
@@ -319,7 +325,7 @@ fn what_one_asks_by_hand_has_a_key_of_its_own_and_a_way_to_nats() {
                 .iter()
                 .any(|(name, _)| *name == "NATS_TLS_CERT_FILE");
             assert_eq!(name == "example", has_certificate);
-            let started = format!("create job {command}-now --from cronjob/{command}");
+            let started = format!("--from cronjob/{name_of_job}\n");
             assert!(DOCUMENT.contains(&started), "{started}");
         }
     }

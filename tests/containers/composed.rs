@@ -15,7 +15,7 @@ use nats_serve::traces::{self, Trace};
 use serde_json::Value;
 
 use crate::{
-    engine::{docker, repository},
+    engine::{docker, repository, sh},
     faults::load::Load,
     images::{self, JAEGER, is_stand_in},
     settings::figure,
@@ -59,6 +59,7 @@ async fn the_composed_system_does_what_the_readme_says() {
     a_process_of_the_host_joins(&system).await;
     whoever_starts_it_again_keeps_keys_and_users(&system).await;
     what_is_stored_can_be_taken_along(&system);
+    a_user_without_a_password_is_not_made(&system);
     cluster::nothing_that_is_replaced_is_missed(&system).await;
 }
 
@@ -267,6 +268,18 @@ async fn whoever_starts_it_again_keeps_keys_and_users(system: &System) {
     .await;
 }
 
+fn a_user_without_a_password_is_not_made(system: &System) {
+    let psql = "psql -q -U postgres -d postgres -f /docker-entrypoint-initdb.d/roles.sql";
+    let id = &system.ids("postgres")[0];
+    let said = sh(&format!(
+        "docker exec -e PASSWORD_FILE=/nothing {id} {psql}"
+    ))
+    .unwrap_err();
+    assert!(said.contains("PASSWORD_FILE names no file"), "{said}");
+    assert!(said.contains("so no user is made"), "{said}");
+    assert!(!said.contains("already exists"), "{said}");
+}
+
 /// As docs/scaling.md has it for who moves to several hosts; here to another database of the same server.
 fn what_is_stored_can_be_taken_along(system: &System) {
     let psql = "exec -T postgres psql -q -v ON_ERROR_STOP=1";
@@ -283,9 +296,14 @@ fn what_is_stored_can_be_taken_along(system: &System) {
             "{psql} -h 127.0.0.1 -U nats_serve -d {database} {what}"
         ))
     };
-    of("taken", &format!("< {file}"));
-    let users = |database: &str| of(database, "-tAc 'SELECT email FROM users ORDER BY email'");
-    let taken = users("taken");
+    of("taken", &format!("--single-transaction < {file}"));
+    let taken = of("taken", "-tAc 'SELECT email FROM users'");
     assert!(taken.contains("zoe@example.com"), "{taken}");
-    assert_eq!(users("nats_serve"), taken);
+    for table in ["users", "registrations", "outbox"] {
+        let all = format!("-tAc 'SELECT * FROM {table} ORDER BY 1'");
+        let all = |database: &str| of(database, &all);
+        // Of the others nothing may be left over.
+        assert!(table != "users" || !all("taken").is_empty());
+        assert_eq!(all("nats_serve"), all("taken"), "{table}");
+    }
 }

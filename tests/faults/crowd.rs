@@ -94,8 +94,9 @@ async fn connect(cluster: &Cluster, service: Service) -> Client {
     let options = Options {
         url: cluster.urls(),
         nkey: Some(nkey),
-        request_timeout: Duration::from_secs(10),
-        reconnect_wait: Duration::from_secs(1),
+        // As docker-compose.cluster.yml has it.
+        reconnect_wait: Duration::from_millis(250),
+        ping_interval: Duration::from_secs(1),
         ..Options::default()
     };
     let client = Client::connect(&Instance::new(service), options)

@@ -177,11 +177,16 @@ impl Cluster {
         .await;
     }
 
+    /// Returns to how many others a node has routes.
+    pub(crate) async fn neighbours_of(&self, node: usize) -> usize {
+        neighbours(self.up(node)).await.unwrap()
+    }
+
     /// Returns to how many others each node has routes.
     pub(crate) async fn neighbours(&self) -> Vec<usize> {
         let mut counts = Vec::new();
         for node in 0..self.nodes.len() {
-            counts.push(neighbours(self.up(node)).await.unwrap());
+            counts.push(self.neighbours_of(node).await);
         }
         counts
     }

@@ -139,6 +139,17 @@ impl System {
         printed
     }
 
+    /// Runs a loop of the shell as a document shows it.
+    #[track_caller]
+    pub(crate) fn run_the_loop_of(&self, document: &str, first: &str) -> String {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        let (_, rest) = text.split_once(first).unwrap();
+        let (rest, _) = rest.split_once("    done\n").unwrap();
+        let shown = format!("{first}{rest}done");
+        let line = shown.replace("docker compose", &self.words());
+        sh(&line).unwrap_or_else(|said| panic!("{document}: {shown}\n{said}"))
+    }
+
     /// Where a port of a container is published.
     pub(crate) fn address(&self, service: &str, port: u16) -> String {
         self.compose(&format!("port {service} {port}"))
