@@ -10,7 +10,7 @@
 -- A file that can't be read would make a user without a password.
 SELECT length(:'password') < 20 AS is_missing \gset
 \if :is_missing
-  \warn 'PASSWORD_FILE names no file with the password that `nats-serve keys` has made'
+  \warn 'PASSWORD_FILE names no file with the password that nats-serve keys has made'
   DO $$ BEGIN RAISE EXCEPTION 'no password, so no user is made'; END $$;
 \endif
 CREATE ROLE nats_serve LOGIN PASSWORD :'password';
