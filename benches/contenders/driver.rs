@@ -6,6 +6,7 @@ mod footprint;
 mod growth;
 mod lateness;
 mod losses;
+mod machine;
 mod nats;
 mod oha;
 mod process;

@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use super::{
     Args, lateness,
+    machine::{Machine, Watch},
     nats::Nats,
     oha::Load,
     process::{Work, peak},
@@ -39,6 +40,10 @@ struct Turn {
     p50: f64,
     /// At half of what it can do itself, in milliseconds: who is given more than he can do is only measured in queues.
     p99: f64,
+    /// The same from when each was sent: the driver may come late.
+    p99_sent: f64,
+    /// What the processors did under the full load.
+    machine: Machine,
     /// How often a second the machine was late by itself meanwhile.
     late: f64,
     /// The most that any of the processes has had in memory so far, in megabytes.
@@ -92,7 +97,10 @@ pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
             args.only
         );
     }
-    let without = wants_one.then(|| receiver::missing(tools)).flatten();
+    let without = match wants_one {
+        true => receiver::missing(tools).await,
+        false => None,
+    };
     if let Some(missing) = &without {
         println!("Without a receiver of spans: {missing}\n");
     }
@@ -164,7 +172,9 @@ impl Contender {
         pids.push(self.nats.pid());
         let work = Work::of(pids);
         let profile = Profile::of(self.named());
+        let watch = Watch::begin();
         let full = load(CONNECTIONS, None).run(&tools.oha).await?;
+        let machine = watch.end();
         let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
         let threads = profile.a_request(full.requests);
         let peak = self.stack.pids().into_iter().map(peak).max();
@@ -181,6 +191,8 @@ impl Contender {
             cpu,
             p50: one.p50.as_secs_f64() * 1e6,
             p99: half.p99_ms(),
+            p99_sent: half.p99_sent.as_secs_f64() * 1e3,
+            machine,
             late,
             peak: peak as f64 / 1e6,
             threads,
@@ -205,11 +217,12 @@ impl Contender {
     }
 }
 
-const FIGURES: [Figure<Turn>; 5] = [
+const FIGURES: [Figure<Turn>; 6] = [
     ("requests/s, 64 connections", 0, |turn| turn.per_second),
     ("CPU µs a request", 0, |turn| turn.cpu),
     ("p50 µs, 1 connection", 0, |turn| turn.p50),
     ("p99 ms at half its load", 1, |turn| turn.p99),
+    ("from when it was sent", 1, |turn| turn.p99_sent),
     ("largest process at most, MB", 1, |turn| turn.peak),
 ];
 
@@ -237,6 +250,7 @@ fn shown(contenders: &[Contender]) -> String {
             "\nRequests/s of *{name}* to those of *{GRPC}*: {ratio}."
         );
     }
+    let _ = write!(text, "\n{}", processors(contenders));
     let late = contenders.iter().flat_map(|one| &one.turns);
     let late = Spread::of(late.map(|turn| turn.late)).shown(1);
     let _ = writeln!(
@@ -268,4 +282,25 @@ fn shown(contenders: &[Contender]) -> String {
         profile::shown(&alone.collect::<Vec<_>>())
     );
     text
+}
+
+/// What two cores, or as many as there are, do under the full load. What is neither a contender's nor the driver's nor nothing
+/// is the kernel's, for nobody in particular.
+fn processors(contenders: &[Contender]) -> String {
+    let head = [
+        "cores under the full load",
+        "busy with it",
+        "with the load driver",
+        "with nothing",
+    ];
+    let rows = contenders.iter().map(|one| {
+        let of = |figure: fn(&Turn) -> f64| Spread::of(one.turns.iter().map(figure)).shown(2);
+        vec![
+            one.name.to_owned(),
+            of(|turn| turn.cpu * turn.per_second / 1e6),
+            of(|turn| turn.machine.driver),
+            of(|turn| turn.machine.idle),
+        ]
+    });
+    markdown(&head, &rows.collect::<Vec<_>>())
 }

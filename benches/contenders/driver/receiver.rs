@@ -18,10 +18,10 @@ use super::{
 /// It takes no port 0, and between our choice and its start a port may be taken.
 const TRIES: u32 = 3;
 
-/// Why this machine can't have one, if it can't.
-pub(super) fn missing(tools: &Tools) -> Option<String> {
-    let python = tools.target().and_then(python);
-    python.err().map(|error| format!("{error:#}"))
+/// Why this machine can't have one, if it can't: no Python, say, or one without its shared library.
+pub(super) async fn missing(tools: &Tools) -> Option<String> {
+    let started = Receiver::start(tools).await;
+    started.err().map(|error| format!("{error:#}"))
 }
 
 #[derive(Debug)]

@@ -88,9 +88,11 @@ impl Bare {
 }
 
 fn timed(began: Instant, started: Instant) -> Request {
+    let took = started.elapsed();
     Request {
         sent: started - began,
-        took: started.elapsed(),
+        took,
+        answered: took,
     }
 }
 

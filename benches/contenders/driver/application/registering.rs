@@ -65,10 +65,12 @@ pub(in crate::driver) async fn load(
                 return anyhow::Ok(took);
             }
             sleep_until(started.into()).await;
+            let sent = Instant::now();
             register(&mut connection, at).await?;
             took.push(Sent {
                 sent: started - began,
                 took: started.elapsed(),
+                answered: sent.elapsed(),
             });
         }
     });

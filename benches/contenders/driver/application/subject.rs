@@ -1,14 +1,13 @@
 //! Who has turns, and what comes of one.
 
-use std::time::{Duration, Instant};
-
 use super::{Application, bare::Bare, registering};
 use crate::driver::{
     Args,
     compare::CONNECTIONS,
+    machine::{Machine, Watch},
     nats::Nats,
     oha::{Load, Outcome},
-    process::{self, Work},
+    process::Work,
     profile::{Profile, Threads},
     stack::Stack,
     tools::Tools,
@@ -56,17 +55,6 @@ pub(super) struct Turn {
     pub(super) repeated: f64,
 }
 
-/// Cores, so that what a contender does not compute has a name.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Machine {
-    /// With this process, which sends registrations itself.
-    pub(super) driver: f64,
-    /// With nothing.
-    pub(super) idle: f64,
-    /// With nothing but that somebody waited for a disk; not in `idle`.
-    pub(super) disk: f64,
-}
-
 impl Contender {
     pub(super) async fn turn(&mut self, args: &Args, tools: &Tools) -> anyhow::Result<Turn> {
         if let Subject::Store(bare) = &mut self.subject {
@@ -85,16 +73,9 @@ impl Contender {
         let named = self.subject.named();
         let work = Work::of(named.iter().map(|(_, pid)| *pid).collect());
         let profile = Profile::of(named);
-        let (began, own, idle) = (Instant::now(), process::own(), process::idle());
+        let watch = Watch::begin();
         let full = self.load(CONNECTIONS, None, args, tools).await?;
-        let cores = |before: Duration, now: Duration| {
-            now.saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
-        };
-        let machine = Machine {
-            driver: cores(own, process::own()),
-            idle: cores(idle[0], process::idle()[0]),
-            disk: cores(idle[1], process::idle()[1]),
-        };
+        let machine = watch.end();
         let cpu = work.until_rest().await.as_secs_f64() * 1e6 / full.requests;
         let threads = profile.a_request(full.requests);
         let one = self.load(1, None, args, tools).await?;

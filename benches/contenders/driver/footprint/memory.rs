@@ -31,7 +31,7 @@ struct Seen {
 
 pub(super) async fn run(args: &Args, tools: &Tools) -> anyhow::Result<()> {
     let mut seen = Seen::default();
-    let without = receiver::missing(tools);
+    let without = receiver::missing(tools).await;
     if let Some(missing) = &without {
         println!("Without a receiver of spans: {missing}\n");
     }

@@ -20,6 +20,8 @@ pub(in super::super) struct Request {
     pub(in super::super) sent: Duration,
     /// From then on.
     pub(in super::super) took: Duration,
+    /// From when it was really sent.
+    pub(in super::super) answered: Duration,
 }
 
 /// What came of a load. All but `requests` is of the time between the ramps.
@@ -35,6 +37,8 @@ pub(in super::super) struct Outcome {
     pub(in super::super) p50: Duration,
     /// The longest there is where so many of those that were due were not sent.
     pub(in super::super) p99: Duration,
+    /// The same of those that were sent, from when each was: without what the driver came late by.
+    pub(in super::super) p99_sent: Duration,
 }
 
 impl Outcome {
@@ -47,9 +51,11 @@ impl Outcome {
         let ramp = within.mul_f64(RAMP);
         let last = within - ramp;
         let timed = all.iter().filter(|one| one.sent >= ramp && one.sent < last);
-        let mut took: Vec<Duration> = timed.map(|one| one.took).collect();
+        let (mut took, mut answered): (Vec<Duration>, Vec<Duration>) =
+            timed.map(|one| (one.took, one.answered)).unzip();
         ensure!(!took.is_empty(), "nothing was done in time");
         took.sort_unstable();
+        answered.sort_unstable();
         let seconds = (last - ramp).as_secs_f64();
         let due = rate.map_or(0.0, |rate| f64::from(rate) * seconds);
         let due = due.max(took.len() as f64);
@@ -64,6 +70,7 @@ impl Outcome {
             bytes: 0,
             p50: percentile(0.5),
             p99: percentile(0.99),
+            p99_sent: answered[(answered.len() as f64 * 0.99) as usize],
         })
     }
 
@@ -119,6 +126,7 @@ pub(super) fn read(list: &str, load: &Load) -> anyhow::Result<Outcome> {
         all.push(Request {
             sent: Duration::from_secs_f64(sent),
             took: Duration::from_secs_f64(took),
+            answered: Duration::from_secs_f64(delay),
         });
     }
     // What has no answer is not listed, but its connection is made anew.
@@ -199,6 +207,7 @@ mod tests {
         let late = list(100, 200).replace("\n0.5,", "\n0.509,");
         let outcome = read(&late, &load(Some(100))).unwrap();
         assert_eq!(11.0, outcome.p99_ms().round());
+        assert_eq!(2, outcome.p99_sent.as_millis());
         assert_eq!(2, outcome.p50.as_millis());
     }
 
