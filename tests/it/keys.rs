@@ -237,3 +237,23 @@ async fn a_key_that_was_replaced_is_out_after_a_reload_and_the_others_stay() {
         "{heard:?}"
     );
 }
+
+#[test]
+fn keys_that_lie_in_folders_of_their_owners_are_not_made_a_second_time_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = |more: &[&str]| {
+        let arguments = [&["keys", "--dir", "keys"], more].concat();
+        process::run(folder.path(), &arguments, &[])
+    };
+    let (good, said) = keys(&["--for-containers"]);
+    assert!(good, "{said}");
+    let seed = || fs::read_to_string(folder.path().join("keys/user/user.nk")).unwrap();
+    let before = seed();
+    let (good, said) = keys(&["--replace", "user"]);
+    assert!(!good && said.contains("say --for-containers"), "{said}");
+    assert!(!folder.path().join("keys/user.nk").exists());
+    assert_eq!(before, seed());
+    let (good, said) = keys(&["--for-containers", "--replace", "user"]);
+    assert!(good, "{said}");
+    assert_ne!(before, seed());
+}

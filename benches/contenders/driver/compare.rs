@@ -285,7 +285,7 @@ fn shown(contenders: &[Contender]) -> String {
 }
 
 /// What two cores, or as many as there are, do under the full load. What is neither a contender's nor the driver's nor nothing
-/// is the kernel's, for nobody in particular.
+/// is the receiver's of spans, where there is one.
 fn processors(contenders: &[Contender]) -> String {
     let head = [
         "cores under the full load",

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use nkeys::KeyPair;
 
 use super::out;
@@ -90,6 +90,13 @@ fn replaced(name: &str) -> Result<Replaced, String> {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    // A second set beside them would be used by nobody, and a stolen key that was to be replaced would stay good.
+    if !args.for_containers && args.dir.join("nats").join(PUBLIC).exists() {
+        bail!(
+            "{} has keys in folders of their owners; say --for-containers, as when they were made",
+            args.dir.display()
+        );
+    }
     let made = match args.for_containers {
         true => containers::provide(&args.dir, args.replace, &args.nodes)?,
         false => make(&args.dir, args.replace, &args.nodes)?,
