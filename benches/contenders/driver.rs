@@ -48,6 +48,8 @@ enum Part {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+// The program's own arguments have the name of this struct already.
+#[group(skip)]
 pub(crate) struct Args {
     /// What is measured. Without a word all but the soak.
     #[arg(
