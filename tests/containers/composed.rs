@@ -282,6 +282,8 @@ fn a_user_without_a_password_is_not_made(system: &System) {
 
 /// As docs/scaling.md has it for who moves to several hosts; here to another database of the same server.
 fn what_is_stored_can_be_taken_along(system: &System) {
+    // Nobody writes meanwhile; whoever comes next starts them again.
+    system.compose("stop gateway user-service database-service notification-service");
     let psql = "exec -T postgres psql -q -v ON_ERROR_STOP=1";
     let dump = tempfile::NamedTempFile::new().unwrap();
     let file = dump.path().display();

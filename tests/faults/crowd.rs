@@ -33,27 +33,19 @@ const CROWD: usize = 150;
 const CHURN: usize = 10;
 const CALLS: usize = 1_000;
 
-/// Tells who answers. It may not be repeated: what is lost shows.
-struct Who;
+/// Tells who answers. It may be repeated or not: of what may not, what is lost shows.
+struct Asked<const REPEATABLE: bool>;
 
-impl Operation for Who {
+impl<const REPEATABLE: bool> Operation for Asked<REPEATABLE> {
     const SERVICE: Service = CALLEE;
-    const NAME: &'static str = "who";
-    const IDEMPOTENT: bool = false;
+    const NAME: &'static str = if REPEATABLE { "anybody" } else { "who" };
+    const IDEMPOTENT: bool = REPEATABLE;
     type Request = ();
     type Reply = String;
 }
 
-/// The same, and it may be repeated.
-struct Anybody;
-
-impl Operation for Anybody {
-    const SERVICE: Service = CALLEE;
-    const NAME: &'static str = "anybody";
-    const IDEMPOTENT: bool = true;
-    type Request = ();
-    type Reply = String;
-}
+type Who = Asked<false>;
+type Anybody = Asked<true>;
 
 struct Member {
     shutdown: Shutdown,
